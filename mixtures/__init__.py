@@ -1,0 +1,1 @@
+"""Mixtures: components with weights over token artifacts, their arithmetic, and the report of a build."""

@@ -1,0 +1,1 @@
+"""Steps of other libraries as stages here, one door each."""

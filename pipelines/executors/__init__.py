@@ -1,0 +1,82 @@
+"""Executors run one idempotent function over shards; nothing else about the world changes with them.
+
+`map_shards(work, shards, needs=...)` yields one `Outcome` a shard, in any order. Three attempts a shard; a deliberate
+error (bad input, a NaN signal) is not tried again. A failing shard never ends the run: the caller decides.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipelines.errors import EyasError
+
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What one shard's work asks of a machine. `memory_bytes` None leaves it to the executor."""
+
+    cpus: float = 1.0
+    memory_bytes: int | None = None
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one shard: `value`, or `error` after `attempts`."""
+
+    shard: Any
+    value: Any = None
+    error: BaseException | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One run of the work as it travels between processes: a value, or an error and whether to try again."""
+
+    value: Any = None
+    error: BaseException | None = None
+    final: bool = False
+
+
+class WorkFailed(Exception):
+    """An unexpected error inside a worker, as text: its own class may not exist where the driver runs."""
+
+
+class Executor(Protocol):
+    """`Local` in this process or a pool of them, `OnRay` on a cluster."""
+
+    def map_shards(self, work: Callable[[Any], Any], shards: Iterable[Any], *, needs: Needs = ...) -> Iterator[Outcome]:
+        """Yield one Outcome a shard, in any order."""
+        ...
+
+
+def attempt(work: Callable[[Any], Any], shard: Any) -> Attempt:
+    """Run `work` once; turn any error into data. Interrupts pass through."""
+    try:
+        return Attempt(value=work(shard))
+    except EyasError as error:
+        return Attempt(error=error, final=True)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{type(error).__name__}: {error} (at {Path(where.filename).name}:{where.lineno})"
+        return Attempt(error=WorkFailed(text[:2000]))
+
+
+def worker_environment() -> dict[str, str]:
+    """Environment of worker processes: one compile cache for all, and one thread each, as one shard takes one core."""
+    cache = os.environ.get("NUMBA_CACHE_DIR") or str(Path.home() / ".cache" / "eyas" / "numba")
+    return {
+        "NUMBA_CACHE_DIR": cache,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAYON_NUM_THREADS": "1",
+    }

@@ -1,0 +1,409 @@
+"""One shard of work: its files streamed out, then one small JSON put that commits them all.
+
+`counts/<shard>.json` is the commit. It is written last, names every other file of the shard with rows, bytes, sha256 and
+content hash, and holds the counts that the work returned. A shard without it, or with a file of another size, never
+happened; running it again writes the same bytes. Nothing here renames across a store, so object stores work too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from pipelines import storage
+from pipelines.content_hash import ContentHash
+from pipelines.errors import ConservationError
+
+COUNTS_FORMAT = 1
+ROW_GROUP_BYTES = 32 << 20
+"""Batches are gathered into row groups of about this many bytes: memory of a writer, and what a reader streams."""
+KEPT_TEXT_PER_REASON = 100
+KEPT_TEXT_FRACTION = 0.01
+
+
+class Shard(Protocol):
+    """Any picklable value with a `name` that is unique in its pass and safe in a path."""
+
+    @property
+    def name(self) -> str:
+        """Unique in its pass."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartShard:
+    """One Parquet file of a built artifact."""
+
+    name: str
+    uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """What a commit says of one file: its path below the pass's directory, and what is in it."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """A finished shard of a pass in `directory`: its name, the counts its work returned, its files."""
+
+    directory: str
+    shard: str
+    counts: dict[str, Any]
+    files: tuple[FileRecord, ...]
+
+    def path(self, kind: str, suffix: str = ".parquet") -> str:
+        """URI of this shard's file of `kind`."""
+        return storage.join(self.directory, kind, self.shard + suffix)
+
+
+Work = Callable[[Any, "ShardOutput"], Mapping[str, Any]]
+
+
+class _HashingFile:
+    """A binary file that hashes what passes through; what `ShardOutput.open` hands out."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.digest = hashlib.sha256()
+        self.bytes = 0
+        self.closed = False
+        self.abandoned = False
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if self.abandoned:
+            return len(view)
+        self.digest.update(view)
+        self.bytes += len(view)
+        self._inner.write(view)
+        return len(view)
+
+    def flush(self) -> None:
+        """Nothing is buffered here."""
+
+    def tell(self) -> int:
+        return self.bytes
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+
+class _ParquetStream:
+    """Streams batches of one schema into one file, gathered into row groups."""
+
+    def __init__(self, file: _HashingFile, schema: pa.Schema) -> None:
+        self.schema = schema.remove_metadata()
+        self.file = file
+        self.rows = 0
+        self.content = ContentHash(self.schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_bytes = 0
+        plain = [f.name for f in self.schema if f.name in ("id", "text", "content", "locator", "url")]
+        coded = [f.name for f in self.schema if f.name not in plain and not pa.types.is_floating(f.type)]
+        self._writer = pq.ParquetWriter(
+            pa.PythonFile(file, mode="w"), self.schema, compression="zstd", compression_level=1,
+            use_dictionary=coded, write_statistics=[name for name in coded if not pa.types.is_nested(self.schema.field(name).type)],
+            store_schema=True,
+        )  # fmt: skip
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if batch.schema.names != self.schema.names:
+            batch = batch.select(self.schema.names)
+        if not batch.schema.equals(self.schema):
+            batch = batch.cast(self.schema)
+        self.content.update(batch)
+        self.rows += batch.num_rows
+        self._waiting.append(batch)
+        self._waiting_bytes += batch.nbytes
+        if self._waiting_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting)
+            self._waiting, self._waiting_bytes = [], 0
+            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+
+class ShardOutput:
+    """Where a shard's work writes. It commits nothing: `run_shard` does, after the work returned."""
+
+    def __init__(self, directory: str, shard: str) -> None:
+        self.directory = directory
+        self.shard = shard
+        self._stack = ExitStack()
+        self._tables: dict[str, _ParquetStream] = {}
+        self._files: dict[str, _HashingFile] = {}
+
+    def write(self, kind: str, batch: pa.RecordBatch) -> None:
+        """Append `batch` to `<kind>/<shard>.parquet`, whose schema is that of the first batch (or of `declare`)."""
+        if kind not in self._tables:
+            self.declare(kind, batch.schema)
+        if batch.num_rows:
+            self._tables[kind].write(batch)
+
+    def declare(self, kind: str, schema: pa.Schema) -> None:
+        """Make sure `<kind>/<shard>.parquet` will exist, with `schema`, even where no row comes."""
+        if kind not in self._tables:
+            self._tables[kind] = _ParquetStream(self._open(kind, ".parquet"), schema)
+
+    def has(self, kind: str) -> bool:
+        """Whether a table of `kind` was begun."""
+        return kind in self._tables
+
+    def open(self, kind: str, suffix: str) -> BinaryIO:
+        """A binary file `<kind>/<shard><suffix>`, to write once from front to back. Closed with the shard."""
+        return self._open(kind, suffix)  # type: ignore[return-value]
+
+    def _open(self, kind: str, suffix: str) -> _HashingFile:
+        path = f"{kind}/{self.shard}{suffix}"
+        if path in self._files:
+            raise ValueError(f"{path} is open already; a shard writes each of its files once")
+        inner = self._stack.enter_context(storage.open_output(storage.join(self.directory, kind, self.shard + suffix)))
+        self._files[path] = _HashingFile(inner)
+        return self._files[path]
+
+    def finish(self) -> tuple[FileRecord, ...]:
+        """Close every file, in order of path, and say what is in each. Called by `run_shard`."""
+        with self._stack:
+            for stream in self._tables.values():
+                stream.close()
+        contents = {f"{kind}/{self.shard}.parquet": stream for kind, stream in self._tables.items()}
+        records = []
+        for path, file in sorted(self._files.items()):
+            sha256 = file.digest.hexdigest()
+            table = contents.get(path)
+            rows, content = (table.rows, table.content.hexdigest()) if table else (0, sha256)
+            records.append(FileRecord(path=path, rows=rows, bytes=file.bytes, sha256=sha256, content=content))
+        return tuple(records)
+
+    def abandon(self, error: BaseException) -> None:
+        """Drop what was written: the outputs see the exception and remove themselves."""
+        for file in self._files.values():
+            file.abandoned = True
+        for stream in self._tables.values():
+            with suppress(OSError, pa.ArrowException):
+                stream.close()
+        self._stack.__exit__(type(error), error, error.__traceback__)
+
+
+def run_shard(shard: Any, *, directory: str, work: Work, rehash: bool = False) -> Committed:
+    """Run `work` on one shard and commit it, or return the commit that is there already. Idempotent."""
+    done = read_commit(directory, shard.name, rehash=rehash)
+    if done is not None:
+        return done
+    out = ShardOutput(directory, shard.name)
+    try:
+        counts = dict(work(shard, out))
+        files = out.finish()
+    except BaseException as error:
+        out.abandon(error)
+        raise
+    commit = {"format": COUNTS_FORMAT, "shard": shard.name, "counts": counts, "files": [asdict(f) for f in files]}
+    storage.write_bytes(_commit_uri(directory, shard.name), json.dumps(commit, sort_keys=True).encode())
+    return Committed(directory=directory, shard=shard.name, counts=json.loads(json.dumps(counts)), files=files)
+
+
+def read_commit(directory: str, shard: str, *, rehash: bool = False) -> Committed | None:
+    """The commit of a shard, or None where it is absent, unreadable, or a file of it has another size.
+
+    With `rehash` each file's sha256 is compared as well.
+    """
+    uri = _commit_uri(directory, shard)
+    if not storage.exists(uri):
+        return None
+    try:
+        data = json.loads(storage.read_bytes(uri))
+        files = tuple(FileRecord(**f) for f in data["files"])
+        found = Committed(directory=directory, shard=data["shard"], counts=data["counts"], files=files)
+    except (ValueError, KeyError, TypeError):
+        return None
+    if data["format"] != COUNTS_FORMAT or found.shard != shard:
+        return None
+    return found if all(_intact(directory, f, rehash) for f in files) else None
+
+
+def _intact(directory: str, file: FileRecord, rehash: bool) -> bool:
+    uri = storage.join(directory, *file.path.split("/"))
+    if not storage.exists(uri) or storage.size(uri) != file.bytes:
+        return False
+    return not rehash or storage.sha256(uri) == file.sha256
+
+
+def _commit_uri(directory: str, shard: str) -> str:
+    return storage.join(directory, "counts", f"{shard}.json")
+
+
+class TextSample:
+    """Which dropped texts are stored: `all`, `none`, or `sample` - 1% by hash of the id, and at least 100 per reason.
+
+    One instance serves one shard: the first 100 of a reason are the shard's first 100 in row order.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self._stored: dict[str, int] = {}
+
+    def choose(self, ids: Sequence[str], reasons: Sequence[str]) -> list[bool]:
+        """One flag a dropped document."""
+        if self.mode != "sample":
+            return [self.mode == "all"] * len(ids)
+        chosen = []
+        for document, reason in zip(ids, reasons, strict=True):
+            stored = self._stored.get(reason, 0)
+            self._stored[reason] = stored + 1
+            by_hash = xxhash.xxh3_64_intdigest(document.encode()) < KEPT_TEXT_FRACTION * 2**64
+            chosen.append(stored < KEPT_TEXT_PER_REASON or by_hash)
+        return chosen
+
+
+def dropped_batch(
+    documents: pa.RecordBatch, reasons: pa.ListArray, sample: TextSample, extra: Mapping[str, pa.Array] | None = None
+) -> pa.RecordBatch:
+    """Rows of `dropped/`: id, source, stage, reason (the first), reasons (all), locator, url, text or null, then `extra`.
+
+    `reasons` holds, for each document, a non-empty list of `stage/reason`.
+    """
+    first = pc.list_element(reasons, 0)
+    parts = pc.split_pattern(first, "/", max_splits=1)
+    names = first.to_pylist()
+    keep = pa.array(sample.choose(documents.column("id").to_pylist(), names), pa.bool_())
+    columns = {
+        "id": documents.column("id"),
+        "source": documents.column("source"),
+        "stage": pc.list_element(parts, 0) if len(first) else pa.array([], pa.string()),
+        "reason": pc.list_element(parts, 1) if len(first) else pa.array([], pa.string()),
+        "reasons": reasons.cast(pa.list_(pa.string())),
+        "locator": documents.column("locator"),
+        "url": documents.column("url"),
+        "text": pc.if_else(keep, documents.column("text"), pa.scalar(None, pa.large_string())),
+    }
+    return pa.RecordBatch.from_pydict(columns | dict(extra or {}))
+
+
+def count_outcome(
+    documents: pa.RecordBatch, reasons: pa.ListArray, *, num_bytes: pa.Array, tallies: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Counts of one batch that was judged; add batches up with `add_counts`.
+
+    `reasons` is an empty list for a kept document. `num_bytes` is each document's UTF-8 size as it came in;
+    `kept_bytes` is that of the text as it goes out. A document counts under its first reason in `dropped`, under every
+    reason in `held`.
+    """
+    lengths = pc.list_value_length(reasons)
+    kept = pc.equal(lengths, 0)
+    out_bytes = pc.binary_length(documents.column("text")).cast(pa.int64())
+    first = pc.list_element(reasons.filter(pc.invert(kept)), 0) if documents.num_rows else pa.array([], pa.string())
+    in_bytes = num_bytes.cast(pa.int64())
+    counts: dict[str, Any] = {
+        "documents": documents.num_rows,
+        "kept": int(pc.sum(kept).as_py() or 0),
+        "dropped": _value_counts(first),
+        "held": _value_counts(reasons.flatten()),
+        "document_bytes": _sum(in_bytes),
+        "kept_bytes": _sum(out_bytes.filter(kept)),
+        "dropped_bytes": _sums(first, in_bytes.filter(pc.invert(kept))),
+        "tallies": dict(tallies or {}),
+    }
+    for column, name in (("source", "sources"), ("language", "languages")):
+        if documents.schema.get_field_index(column) >= 0:
+            counts[name] = _by_attribute(documents.column(column), kept, in_bytes, out_bytes)
+    return counts
+
+
+def _by_attribute(
+    values: pa.Array, kept: pa.Array, in_bytes: pa.Array, out_bytes: pa.Array
+) -> dict[str, dict[str, int]]:
+    table = pa.table(
+        {
+            "value": values.fill_null("none"),
+            "kept": kept.cast(pa.int64()),
+            "document_bytes": in_bytes,
+            "kept_bytes": pc.if_else(kept, out_bytes, 0),
+        }
+    )
+    grouped = table.group_by("value", use_threads=False).aggregate(
+        [("kept", "sum"), ("document_bytes", "sum"), ("kept_bytes", "sum"), ("value", "count")]
+    )
+    return {
+        row["value"]: {
+            "documents": row["value_count"],
+            "kept": row["kept_sum"],
+            "document_bytes": row["document_bytes_sum"],
+            "kept_bytes": row["kept_bytes_sum"],
+        }
+        for row in grouped.to_pylist()
+    }
+
+
+def _value_counts(values: pa.Array) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in pc.value_counts(values).to_pylist()}
+
+
+def _sums(keys: pa.Array, values: pa.Array) -> dict[str, int]:
+    grouped = pa.table({"key": keys, "value": values}).group_by("key", use_threads=False).aggregate([("value", "sum")])
+    return {row["key"]: row["value_sum"] for row in grouped.to_pylist()}
+
+
+def _sum(values: pa.Array) -> int:
+    return int(pc.sum(values).as_py() or 0)
+
+
+def add_counts(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    """Sum two nested mappings of integers, key by key: the reduction that all counts share. It commutes.
+
+    >>> add_counts({"kept": 1, "dropped": {"a": 1}}, {"kept": 2, "dropped": {"b": 5}})
+    {'dropped': {'a': 1, 'b': 5}, 'kept': 3}
+    """
+    total: dict[str, Any] = {}
+    for key in sorted(left.keys() | right.keys()):
+        a, b = left.get(key), right.get(key)
+        if isinstance(a, Mapping) or isinstance(b, Mapping):
+            total[key] = add_counts(a or {}, b or {})
+        else:
+            total[key] = (a or 0) + (b or 0)
+    return total
+
+
+def check_conservation(counts: Mapping[str, Any], *, where: str) -> None:
+    """records = documents + quarantined, documents = kept + dropped. Raises ConservationError with both sides."""
+    quarantined = sum(counts.get("quarantined", {}).values())
+    dropped = sum(counts.get("dropped", {}).values())
+    records = counts.get("records", counts["documents"] + quarantined)
+    if records != counts["documents"] + quarantined:
+        raise ConservationError(
+            f"{where}: {records} records != {counts['documents']} documents + {quarantined} quarantined"
+        )
+    if counts["documents"] != counts["kept"] + dropped:
+        raise ConservationError(
+            f"{where}: {counts['documents']} documents != {counts['kept']} kept + {dropped} dropped"
+        )

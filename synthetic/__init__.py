@@ -1,0 +1,1 @@
+"""Rewriting documents by language models: prompts, generators, verification."""

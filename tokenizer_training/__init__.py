@@ -1,0 +1,1 @@
+"""Tokenizers from documents: split patterns, counting, exact BPE, export, and the makers that train and tokenize."""
