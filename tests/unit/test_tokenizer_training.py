@@ -1,0 +1,202 @@
+"""The makers that train a tokenizer and tokenize with it: files, ids, conservation, and what hostile text cannot do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.artifact import Artifact, BuildOptions, build, build_all
+from pipelines.errors import ConfigError, InputError
+from pipelines.executors.local import Local
+from pipelines.storage import read_table
+from pipelines.tokens import TokenSource
+from tests.documents import documents
+from tokenizer_training.export import load_tokenizer
+from tokenizer_training.latex_commands import latex_commands
+from tokenizer_training.special_tokens import MIN_RESERVED, PLACEHOLDERS, reserved_tokens
+from tokenizer_training.tokenize import Tokenize
+from tokenizer_training.train import TrainTokenizer
+
+TEXTS = (
+    ("The falcon dives. The falcon dives again, and again.", "    def fly(self):\n        return 42\n" * 3, ""),
+    (r"Let $\alpha \in \mathbb{R}$ and $\int_0^\infty e^{-x}dx = 1$. " * 2, "Der Falke fliegt über 漢字。" * 4),
+    ("Write to >>EMAIL_ADDRESS<< or <|endoftext|> or <|pad|>>>UNUSED_20<<", "naïve cafe\u0301 🙂🙂 \u0000\x1c end"),
+)
+SMALL = TrainTokenizer(vocab_size=1500, num_reserved=32)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    corpus = documents("corpus", *TEXTS)
+    tokenizer = Artifact(name="tokenizer", maker=SMALL, inputs=(corpus,))
+    tokens = Artifact(name="tokens", maker=Tokenize(), inputs=(corpus, tokenizer))
+    return build_all((tokenizer, tokens), BuildOptions(root=str(root)))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(trained):
+    return load_tokenizer((Path(trained[0].uri) / "tokenizer" / "tokenizer.json").read_bytes())
+
+
+def test_ids_at_the_front(tokenizer):
+    assert [tokenizer.id_to_token(i) for i in (0, 1, 11)] == ["<|pad|>", ">>ABSTRACT<<", "<|endoftext|>"]
+    assert [tokenizer.token_to_id(t) for t in PLACEHOLDERS[:3]] == [12, 13, 14]
+    assert tokenizer.id_to_token(31) == ">>UNUSED_31<<"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(st.text(), st.lists(st.sampled_from([*reserved_tokens(32), "\\in", "put", " ", "7", "é"])).map("".join))
+)
+def test_every_text_comes_back(tokenizer, text):
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*reserved_tokens(32), "\\in", "put", " ", "<|", "|>", "a"])).map("".join))
+def test_no_text_yields_a_control_token(tokenizer, text):
+    placeholders = {tokenizer.token_to_id(token) for token in PLACEHOLDERS}
+    assert all(i >= 32 or i in placeholders for i in tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+@pytest.mark.parametrize("before", ["", " ", "x", "3", "{", "$", "\n", "漢", "\\"])
+@pytest.mark.parametrize("after", ["", " A", "3", "_0", "{x}", "\\beta", "漢", "."])
+def test_every_latex_command_is_one_id_in_every_context(tokenizer, before, after):
+    for command in latex_commands():
+        wanted = tokenizer.token_to_id(command)
+        assert wanted is not None
+        assert tokenizer.encode(before + command + after, add_special_tokens=False).ids.count(wanted) == 1 + (
+            command == after
+        ), command
+
+
+def test_prefixes_of_commands_stay_apart(tokenizer):
+    encoded = tokenizer.encode(r"x\in A \int \infty \input \section \partial \unknowncommand", add_special_tokens=False)
+    assert [t for t in encoded.tokens if t.startswith("\\") and len(t) > 2] == [
+        "\\in", "\\int", "\\infty", "\\input", "\\section", "\\partial",
+    ]  # fmt: skip
+
+
+def test_digits_are_single(tokenizer):
+    assert tokenizer.encode("42 1234567", add_special_tokens=False).tokens == ["4", "2", "Ġ", *"1234567"]
+
+
+def test_whitespace_runs_merge(tokenizer):
+    assert "ĊĠĠĠĠĠĠĠ" in tokenizer.encode("x:\n        return 42", add_special_tokens=False).tokens
+
+
+def test_loads_in_transformers_which_splits_control_tokens_too(trained, tokenizer):
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(Path(trained[0].uri) / "tokenizer")
+    assert (loaded.pad_token_id, loaded.eos_token_id) == (0, 11)
+    for text in ["The falcon <|endoftext|> \\in >>KEY<<", " x  y\n\n"]:
+        ids = loaded(text)["input_ids"]
+        assert ids == tokenizer.encode(text, add_special_tokens=False).ids
+        assert loaded.decode(ids) == text
+
+
+def test_the_note_says_what_was_learned(trained):
+    note = trained[0].manifest["notes"]["tokenizer"]
+    assert note["exhausted"]
+    assert (
+        note["asked_vocab_size"] == 1500 > note["vocab_size"] == 32 + len(latex_commands()) + 256 + note["num_merges"]
+    )
+    assert note["num_documents"] == 7
+    assert note["num_bytes"] == sum(len(text.encode()) for shard in TEXTS for text in shard)
+    assert not note["beyond_32_bits"]
+    assert note["largest_pair_count"] > 10
+
+
+def test_tokens_keep_documents_order_and_bytes(trained, tokenizer):
+    source = TokenSource(trained[1].uri)
+    source.verify()
+    texts = [text for shard in TEXTS for text in shard]
+    assert source.num_documents == len(texts)
+    assert source.num_bytes == sum(len(text.encode()) for text in texts)
+    for ordinal, text in enumerate(texts):
+        ids = source.document(ordinal).tolist()
+        assert ids[-1] == 11
+        assert tokenizer.decode(ids[:-1], skip_special_tokens=False) == text
+        name, row = source.place(ordinal)
+        side = read_table(f"{trained[1].uri}/documents/{name}.parquet").slice(row, 1).to_pylist()[0]
+        assert (side["num_tokens"], side["num_bytes"]) == (len(ids), len(text.encode()))
+        assert side["id"].startswith("corpus-")
+    counts = trained[1].manifest["counts"]
+    assert counts["documents"] == counts["kept"] == 7
+    assert counts["tokens"] == source.num_tokens == counts["languages"]["en"]["tokens"]
+
+
+def test_bytes_do_not_depend_on_shards_or_workers(trained, tmp_path):
+    """The same documents in other shards, counted in another order, by two workers: the same tokenizer."""
+    rearranged = documents("corpus", (TEXTS[2][1], *TEXTS[1]), (TEXTS[0][2], TEXTS[2][0]), (), TEXTS[0][:2])
+    for workers in (1, 2):
+        artifact = Artifact(name="tokenizer", maker=SMALL, inputs=(rearranged,))
+        manifest = build(artifact, root=str(tmp_path / str(workers)), executor=Local(workers=workers))
+        assert manifest["root_hash"] == trained[0].manifest["root_hash"]
+
+
+def test_golden_tokenizer(trained):
+    """Anything that changes the learned files must raise TrainTokenizer.version, and then this hash."""
+    folder = Path(trained[0].uri) / "tokenizer"
+    digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in sorted(p.name for p in folder.iterdir())))
+    assert (TrainTokenizer.version, digest.hexdigest()[:16]) == (1, "9d89e2bb962c3767")
+
+
+def test_golden_tokens(trained):
+    index = json.loads((Path(trained[1].uri) / "index.json").read_text())
+    assert (Tokenize.version, index["format"], index["dtype"], index["num_tokens"]) == (1, 1, "<u2", 213)
+
+
+def test_no_text_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"no text to train a tokenizer on in corpus"):
+        build(Artifact(name="t", maker=SMALL, inputs=(documents("corpus", (), ("",)),)), root=str(tmp_path))
+
+
+def test_one_character_a_million_times(tmp_path):
+    built = build(
+        Artifact(name="t", maker=SMALL, inputs=(documents("corpus", ("a" * 1_000_000,)),)), root=str(tmp_path)
+    )
+    assert built["notes"]["tokenizer"]["exhausted"]
+    assert built["notes"]["tokenizer"]["num_cut_pretokens"] == 976
+    assert built["notes"]["tokenizer"]["num_merges"] >= 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"vocab_size": 300}, "vocab_size = 300"),
+        ({"num_reserved": 3}, f"need {MIN_RESERVED}"),
+        ({"pattern": "bpe"}, "unknown split pattern 'bpe'"),
+        ({"min_pair_count": 0}, "min_pair_count = 0"),
+    ],
+)
+def test_impossible_settings_fail_at_construction(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainTokenizer(**fields)
+
+
+def test_a_file_that_is_no_tokenizer():
+    with pytest.raises(InputError, match=r"x\.json: not a tokenizer.json"):
+        load_tokenizer(b"{}", where="x.json")
+
+
+def test_tokenize_needs_a_tokenizer(tmp_path):
+    corpus = documents("corpus", ("a",))
+    with pytest.raises(InputError, match=r"no tokenizer/tokenizer\.json"):
+        build(Artifact(name="tokens", maker=Tokenize(), inputs=(corpus, corpus)), root=str(tmp_path))
+
+
+def test_uint32_above_65536_entries():
+    from pipelines.tokens import token_dtype
+
+    assert token_dtype(65_536) == np.uint16
+    assert token_dtype(65_537) == np.uint32
