@@ -1,0 +1,4 @@
+package broken
+
+// Grüße
+const Answer = 42

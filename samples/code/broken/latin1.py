@@ -1,0 +1,3 @@
+# -*- coding: latin-1 -*-
+# Größe in Fuß
+HEIGHT = 6
