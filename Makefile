@@ -15,7 +15,7 @@ ROOT ?= demo
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
+export EYAS_CACHE_DIR ?= $(CURDIR)/.cache
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: demo test check bench setup clean
@@ -56,4 +56,4 @@ setup: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv .numba_cache .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis demo

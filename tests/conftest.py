@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.executors import worker_environment
+
+os.environ.update(worker_environment())  # before anything imports Numba, which reads it once
+
 ALLOWED_SKIPS = ("shared data folder", "needs a CUDA device")
 """A skip whose reason holds one of these is fine in CI: the machine lacks what the test is about."""
 

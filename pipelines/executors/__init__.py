@@ -6,14 +6,17 @@ error (bad input, a NaN signal) is not tried again. A failing shard never ends t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.errors import EyasError
+from pipelines.fingerprint import OUR_PACKAGES
 
 MAX_ATTEMPTS = 3
 
@@ -70,11 +73,29 @@ def attempt(work: Callable[[Any], Any], shard: Any) -> Attempt:
         return Attempt(error=WorkFailed(text[:2000]))
 
 
+@cache
+def code_hash() -> str:
+    """12 hex digits of the source of every module of this program.
+
+    Numba looks at the file of a cached function only, so machine code that inlined an old version of another file
+    would be run. A cache for each version of the code cannot be stale.
+    """
+    here = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for package in OUR_PACKAGES:
+        for path in sorted((here / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def worker_environment() -> dict[str, str]:
-    """Environment of worker processes: one compile cache for all, and one thread each, as one shard takes one core."""
-    cache = os.environ.get("NUMBA_CACHE_DIR") or str(Path.home() / ".cache" / "eyas" / "numba")
+    """Environment of this program's processes: one compile cache, and one thread each, as one shard takes one core.
+
+    `EYAS_CACHE_DIR` names the folder of the cache (default `~/.cache/eyas`), `NUMBA_CACHE_DIR` overrides it.
+    """
+    folder = Path(os.environ.get("EYAS_CACHE_DIR") or Path.home() / ".cache" / "eyas")
     return {
-        "NUMBA_CACHE_DIR": cache,
+        "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR") or str(folder.resolve() / "numba" / code_hash()),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",

@@ -1,0 +1,129 @@
+"""`eyas build`: run a recipe, a named corpus or a user's file, on the inputs given."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from pipelines import storage
+from pipelines.artifact import Artifact, BuildOptions, Built, build_all, quote_command
+from pipelines.cli.progress import progress_for_terminal
+from pipelines.errors import ConfigError
+from pipelines.executors import Executor
+from pipelines.executors.local import Local
+from pipelines.recipes import CORPORA, Request, describe
+
+
+def add(subparsers: Any) -> None:
+    """Add the parser of `build`."""
+    parser = subparsers.add_parser(
+        "build",
+        help="build a corpus, or a recipe of your own",
+        description="Build CORPUS, or the recipe in FILE.py, from the inputs, under ROOT. Running it again resumes.",
+        epilog="Example: eyas build web --input 'crawl/*.warc.gz' --root corpus --workers 2",
+    )
+    parser.add_argument(
+        "recipe", metavar="CORPUS|FILE.py", help=f"one of {', '.join(CORPORA)}, or a Python file with recipe(source)"
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="URI",
+        help="paths, folders, globs, @list files, s3:// gs:// hf:// URIs",
+    )
+    parser.add_argument("--root", required=True, help="directory or URI under which artifacts are written")
+    parser.add_argument("--name", default="", help="name of the source (default: that of the recipe)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="stage.field=value", help="set a field; may be repeated"
+    )
+    parser.add_argument("--text-field", default="", help="column or key that holds the text (JSONL, Parquet)")
+    parser.add_argument(
+        "--id-field", default="", help="column, key or WARC header that holds the id; 'none' numbers records by place"
+    )
+    parser.add_argument(
+        "--without-failed-shards",
+        action="store_true",
+        help="finish without shards that failed three times; the manifest names them",
+    )
+    parser.add_argument("--check", action="store_true", help="rehash the files of finished shards before trusting them")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    add_executor(parser)
+    parser.set_defaults(run=run)
+
+
+def add_executor(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how work runs."""
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster")
+    parser.add_argument(
+        "--workers", type=int, default=None, help="processes (local, default 1), or tasks in flight (ray)"
+    )
+    parser.add_argument("--address", default=None, help="Ray cluster to join (default: RAY_ADDRESS, else a local one)")
+
+
+def executor_of(arguments: argparse.Namespace, *, recipe: str = "") -> Executor:
+    """The executor the flags ask for. Ray is imported only where it is asked for."""
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ConfigError(f"--workers {arguments.workers}: expected a whole number from 1 on")
+    if arguments.executor == "local":
+        return Local(workers=arguments.workers or 1)
+    from pipelines.executors.ray import OnRay
+
+    return OnRay(workers=arguments.workers, address=arguments.address, ship=(recipe,) if recipe.endswith(".py") else ())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build and print what came out."""
+    request = Request(
+        recipe=arguments.recipe, inputs=tuple(arguments.input), settings=tuple(arguments.set), name=arguments.name,
+        text_field=arguments.text_field, id_field=arguments.id_field,
+    )  # fmt: skip
+    options = BuildOptions(
+        root=arguments.root,
+        executor=executor_of(arguments, recipe=arguments.recipe),
+        progress=progress_for_terminal(),
+        rehash=arguments.check,
+        without_failed_shards=arguments.without_failed_shards,
+        resume_command=quote_command(["eyas", *sys.argv[1:]]),
+        recipe=request.record(),
+    )
+    artifact = describe(request)
+    chain = [*_ancestors(artifact), artifact]
+    built = build_all(chain, options)
+    if arguments.json:
+        print(json.dumps(dict(built[-1].manifest), indent=1, sort_keys=True))
+    else:
+        print_outcome(built, arguments.root)
+    return 0
+
+
+def _ancestors(artifact: Artifact) -> list[Artifact]:
+    found: list[Artifact] = []
+    for parent in artifact.inputs:
+        if isinstance(parent, Artifact):
+            found.extend(item for item in [*_ancestors(parent), parent] if item not in found)
+    return found
+
+
+def print_outcome(built: tuple[Built, ...], root: str) -> None:
+    """One block an artifact: what came in, what was kept, what went and why, and that the sums agree."""
+    for item in built:
+        counts = item.manifest["counts"]
+        where = storage.join(root, item.name, storage.basename(item.uri))
+        print(f"\n{item.name}  {item.fingerprint[:12]}  {where}")
+        if "documents" not in counts:
+            continue
+        quarantined, dropped = sum(counts.get("quarantined", {}).values()), sum(counts["dropped"].values())
+        if "records" in counts and counts["records"] != counts["documents"]:
+            print(f"  {counts['records']:,} records = {counts['documents']:,} documents + {quarantined:,} quarantined")
+        share = counts["kept"] / max(counts["documents"], 1)
+        print(f"  {counts['documents']:,} documents = {counts['kept']:,} kept ({share:.1%}) + {dropped:,} dropped")
+        for kind in ("quarantined", "dropped"):
+            ranked = sorted(counts.get(kind, {}).items(), key=lambda pair: (-pair[1], pair[0]))
+            for reason, number in ranked[:12]:
+                print(f"    {number:>9,}  {kind}: {reason}")
+            if len(ranked) > 12:
+                print(f"    {sum(n for _, n in ranked[12:]):>9,}  {kind}: {len(ranked) - 12} further reasons")
+    print(f"\nLook closer: eyas inspect {storage.join(root, built[-1].name, storage.basename(built[-1].uri))}")

@@ -1,0 +1,52 @@
+"""One self-contained HTML page of what `inspect` shows: no script, no request to anywhere, everything escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from pipelines.cli import tables
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+h1{font-size:1.5rem;margin-bottom:0}h2{font-size:1.05rem;margin:2rem 0 .4rem}p{margin:.2rem 0}
+table{border-collapse:collapse;display:block;overflow-x:auto}th,td{text-align:left;padding:.2rem .9rem .2rem 0;vertical-align:top}
+th{font-weight:600;border-bottom:1px solid #b8c0ca}td{border-bottom:1px solid #e8ebef;overflow-wrap:anywhere}
+td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.faint{color:#59636e}
+@media(prefers-color-scheme:dark){body{color:#e6e9ec;background:#15181c}th,td{border-color:#3a424c}.faint{color:#9aa4af}}
+"""
+
+
+Section = tuple[str, list[str], list[list[Any]]]
+
+
+def html_page(name: str, place: str, lines: Sequence[str], sections: Sequence[Section]) -> str:
+    """The page: a name and where the thing lies, lines of text, then tables as (title, headings, rows)."""
+    parts = [
+        "<!doctype html><html lang=en><head><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width,initial-scale=1'>",
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        f"<title>{_text(name)}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{_text(name)}</h1><p class=faint>{_text(place)}</p>",
+        *(f"<p>{_text(line)}</p>" for line in lines),
+        *(_table(title, headings, rows) for title, headings, rows in sections),
+        "</body></html>\n",
+    ]
+    return "".join(parts)
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{_text(heading)}</th>" for heading in headings)
+    body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
+    return f"<h2>{_text(title)}</h2><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"<td class=number>{value:,}</td>"
+    return f"<td>{_text('' if value is None else value)}</td>"
+
+
+def _text(value: object) -> str:
+    return escape(tables.printable(value), quote=True)
