@@ -22,7 +22,7 @@ WARCS = ("pages-dev-000", "pages-dev-001", "pages-dev-002")
 
 
 def prepare_ours(sources: list[str], target: str) -> Callable[[], dict[str, int]]:
-    from pipelines.readers.charset import decode
+    from pipelines.readers.charset import decode_column
     from pipelines.readers.warc import WarcReader
     from pipelines.records import FileShard, SourceFile
 
@@ -38,11 +38,7 @@ def prepare_ours(sources: list[str], target: str) -> Callable[[], dict[str, int]
                 file = SourceFile(uri=source, size=Path(source).stat().st_size, checksum=checksum)
                 for batch in reader.read(FileShard(name="a", file=file, source="web")):
                     if isinstance(batch, pa.RecordBatch):
-                        contents = zip(
-                            *(batch.column(name) for name in ("content", "charset", "media_type")), strict=True
-                        )
-                        texts = [decode(*(value.as_py() for value in row)).text for row in contents]
-                        columns = [batch.column("id"), batch.column("url"), pa.array(texts, pa.large_string())]
+                        columns = [batch.column("id"), batch.column("url"), decode_column(batch)[0]]
                         writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                         documents += batch.num_rows
         return {"documents": documents}

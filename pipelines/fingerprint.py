@@ -45,8 +45,9 @@ class File:
 
     def identity(self) -> dict[str, object]:
         """Size and sha256 of the content."""
-        content = Path(self.path).read_bytes()
-        return {"kind": "File", "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        with Path(self.path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"kind": "File", "size": file.tell(), "sha256": digest}
 
 
 def identity(thing: object, *, where: str = "") -> Any:

@@ -45,19 +45,19 @@ def test_labels_equal_those_of_the_whole_text():
 
 @pytest.mark.shared
 def test_parallel_news_is_labelled_by_language_and_script():
-    """123 news documents in 18 languages: nobody removed those that a model got wrong."""
+    """News documents that are there in all 18 languages; all were right when this was written."""
     sentences = [row["sentences"] for row in rows(shared_path("multilingual/parallel_ntrex.jsonl.zst"))]
     for language in LANGUAGES:
         texts = ["\n".join(document[language]) for document in sentences if language in document]
         found = labelled(texts)
-        assert found.column("language").to_pylist().count(language) >= 0.97 * len(texts), language
+        assert found.column("language").to_pylist().count(language) >= 0.98 * len(texts), language
         script = SCRIPTS.get(language, "Latn")
         assert found.column("language_script").to_pylist().count(script) == len(texts), language
 
 
 @pytest.mark.shared
 def test_sentences_of_lingua_in_the_18_languages():
-    """Single sentences, unfiltered. lid.176.ftz itself reaches 0.96 on them with the whole sentence."""
+    """Single sentences, unfiltered. lid.176.ftz itself is right on 0.981 of the 8,571."""
     known = [
         r
         for r in rows(shared_path("lid/lingua_testdata.jsonl.zst"))
@@ -65,4 +65,4 @@ def test_sentences_of_lingua_in_the_18_languages():
     ]
     found = labelled([row["text"] for row in known]).column("language").to_pylist()
     right = sum(language == row["lang"] for language, row in zip(found, known, strict=True))
-    assert right >= 0.95 * len(known)
+    assert right >= 0.975 * len(known)
