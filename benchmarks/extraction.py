@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import REPOSITORY, SHARED, SLOW_PEER_MB, SLOW_PEER_RUNS, Command, Row, console, measure
@@ -266,8 +267,7 @@ def main() -> None:
         said = {"version": version(asked.score.split(",")[0]), "scores": score(asked.score)}
         print(json.dumps(said))
     elif asked.quality:
-        console.width = 200
-        console.print(quality())
+        Console(width=220).print(quality())
     else:
         parser.error("give --quality; for speed: python -m benchmarks extraction")
 

@@ -318,7 +318,8 @@ def _object_output(fs: pafs.FileSystem, path: str) -> Iterator[BinaryIO]:
         yield spool  # type: ignore[misc]
         with _output_errors():
             spool.seek(0)
-            stream = fs.open_output_stream(path)
+            # Arrow would compress a second time by suffix.
+            stream = fs.open_output_stream(path, compression=None)
             try:
                 shutil.copyfileobj(spool, stream, 8 << 20)
                 stream.close()
