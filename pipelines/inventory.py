@@ -7,7 +7,6 @@ listing is never trusted from there, since a later write could carry the same ti
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -17,7 +16,7 @@ from typing import Any
 from pipelines import storage
 from pipelines.errors import InputError
 from pipelines.executors import Executor
-from pipelines.readers.listing import list_inputs
+from pipelines.readers.listing import inventory, list_inputs
 from pipelines.records import SourceFile
 
 SETTLED_SECONDS = 2.0
@@ -57,13 +56,7 @@ def take_inventory(source: str, inputs: tuple[str, ...], *, root: str, executor:
 
 
 def _hash_file(listed: _Listed) -> SourceFile:
-    digest = hashlib.sha256()
-    size = 0
-    with storage.open_input(listed.uri) as file:
-        while block := file.read(8 << 20):
-            digest.update(block)
-            size += len(block)
-    return SourceFile(uri=listed.uri, size=size, checksum=digest.hexdigest())
+    return inventory(listed.uri)
 
 
 def _marks(uri: str) -> list[int]:

@@ -203,13 +203,19 @@ def read_bytes(uri: str) -> bytes:
         return bytes(file.read())
 
 
-def sha256(uri: str) -> str:
-    """sha256 (64 hex digits) of the content, streamed."""
-    digest = hashlib.sha256()
+def sha256_and_size(uri: str) -> tuple[str, int]:
+    """sha256 (64 hex digits) and number of bytes of the content, read once in blocks."""
+    digest, read = hashlib.sha256(), 0
     with _reading(uri), open_input(uri) as file:
         while block := file.read(8 << 20):
             digest.update(block)
-    return digest.hexdigest()
+            read += len(block)
+    return digest.hexdigest(), read
+
+
+def sha256(uri: str) -> str:
+    """sha256 (64 hex digits) of the content."""
+    return sha256_and_size(uri)[0]
 
 
 def read_batches(

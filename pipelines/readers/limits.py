@@ -10,8 +10,8 @@ MAX_RECORD_BYTES = 16 << 20
 """Content of one record, decoded. Common Crawl itself cuts at 1 MiB, since 2025 at 5 MiB."""
 
 MAX_RATIO = 200
-"""Bytes out for one byte in, beyond which compressed data counts as a bomb. gzip can reach 1,032, real pages stay under
-50: of 1,103 pages tried, the largest was 21."""
+"""Bytes out for one byte in, beyond which compressed data counts as a bomb. gzip can reach 1,032; of 1,967 real pages,
+each compressed by itself, the median was 4.3 and the largest 39.8."""
 
 RATIO_FLOOR_BYTES = 1 << 20
 """Below this many bytes out no ratio is asked: a page of one megabyte of spaces harms nobody."""
@@ -20,7 +20,7 @@ MAX_HEADER_BYTES = 64 << 10
 """One block of WARC or HTTP headers."""
 
 MAX_RECORDS_PER_SHARD = 2_000_000
-"""WARC records in one shard. 256 MB hold about 1,000,000 of the smallest records that mean anything."""
+"""WARC records in one shard: far above what 256 MB of pages hold, so that only made-up files reach it."""
 
 MAX_ENCODINGS = 3
 """Codings named by one Content-Encoding."""

@@ -6,7 +6,6 @@ A name that matches nothing is an error at once, with the nearest name there is;
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -45,12 +44,8 @@ def list_inputs(patterns: Sequence[str]) -> tuple[str, ...]:
 
 def inventory(uri: str) -> SourceFile:
     """Size and sha256 of the file's content, read once in blocks."""
-    digest, size = hashlib.sha256(), 0
-    with storage.open_input(uri) as file:
-        while block := file.read(8 << 20):
-            digest.update(block)
-            size += len(block)
-    return SourceFile(uri=uri, size=size, checksum=digest.hexdigest())
+    checksum, size = storage.sha256_and_size(uri)
+    return SourceFile(uri=uri, size=size, checksum=checksum)
 
 
 def _expand(pattern: str, lists: tuple[str, ...]) -> Sequence[str]:
