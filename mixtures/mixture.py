@@ -88,7 +88,7 @@ class Mixture:
                 raise ConfigError(f"component {what} {repeated[0]!r} stands twice; each {what} once")
         for component in self.components:
             where = f"component {component.name!r}"
-            if not component.name.strip("/") or "//" in component.name:
+            if not all(component.name.split("/")):
                 raise ConfigError(f"{where}: a name is words parted by single slashes")
             if not 0 <= component.weight < math.inf:
                 raise ConfigError(f"{where}: weight = {component.weight}; give a finite number of at least 0")

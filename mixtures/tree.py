@@ -30,7 +30,7 @@ def render_tree(mixture: Mapping[str, Any]) -> str:
     root: dict[str, Any] = {}
     for component in mixture["components"]:
         node = root
-        for word in component["name"].split("/"):
+        for word in filter(None, component["name"].split("/")):
             node = node.setdefault(word, {})
         node[""] = component
     head = (
