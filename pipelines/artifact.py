@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -141,7 +142,7 @@ def _check_shared(options: BuildOptions) -> None:
     everywhere = getattr(options.executor, "on_every_machine", None)
     if everywhere is None or not storage.is_local(options.root):
         return
-    probe = storage.join(options.root, f"{storage.TEMPORARY_PREFIX}shared")
+    probe = storage.join(options.root, f"{storage.TEMPORARY_PREFIX}shared-{secrets.token_hex(8)}")
     storage.write_bytes(probe, b"eyas")
     blind = sorted(machine for machine, sees in everywhere(storage.exists, probe) if not sees)
     storage.delete_file(probe)
@@ -167,7 +168,7 @@ def _make(artifact: Artifact, inputs: tuple[Built, ...], options: BuildOptions) 
     whole = fingerprint(payload)
     directory = artifact_directory(options.root, artifact.name, whole)
     present = manifests.read(directory)
-    if present is not None and not options.rehash:
+    if present is not None and not options.rehash and manifests.files_stand(present, directory):
         return Built(name=artifact.name, fingerprint=whole, uri=directory, manifest=present)
     passes = Passes(
         artifact=artifact.name, directory=directory, executor=options.executor, progress=options.progress,
@@ -223,7 +224,9 @@ def resolve_source(source: Source, options: BuildOptions) -> Built:
     files = take_inventory(source.name, source.inputs, root=options.root, executor=options.executor)
     shards: list[FileShard] = []
     identities = []
-    for file in sorted(files, key=lambda f: (f.checksum, f.uri)):
+    # Empty files are all one content: the first stands for all, or their shards would have one name.
+    empty = [file for file in files if not file.size][1:]
+    for file in sorted((f for f in files if f not in empty), key=lambda f: (f.checksum, f.uri)):
         reader = source.reader_of(file.uri)
         if reader.yields == "raw" and source.extractor is None:
             raise ConfigError(f"source {source.name!r}: {file.uri} holds raw records; give the source an extractor")

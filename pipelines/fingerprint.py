@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import math
+import sys
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from pipelines.errors import ConfigError
 from pipelines.rules import ByAttribute, Rule, to_json
 
 OUR_PACKAGES = ("pipelines", "filters", "tokenizer_training", "synthetic", "mixtures", "model_smoke")
+REPOSITORY = Path(__file__).resolve().parents[1]
 SHORT = 12
 """Hex digits of a fingerprint in a directory name: 48 bits, no collision expected below millions of artifacts a root."""
 
@@ -55,7 +56,7 @@ def identity(thing: object, *, where: str = "") -> Any:
 
     An object's own `identity()` wins. A dataclass is its class name, `version` and fields; where it names `libraries`
     their versions, where it sets `uses_unicode_tables` Python's Unicode version, and where its class is a user's own
-    the hash of that class's source, since nobody keeps an integer version for those. Raises ConfigError naming the
+    the hash of its module and those beside it, since nobody keeps an integer version for those. Raises ConfigError naming the
     field for anything that is not plain data.
     """
     if isinstance(thing, Rule):
@@ -95,16 +96,38 @@ def _dataclass_identity(thing: Any, *, where: str) -> dict[str, object]:
         result["libraries"] = {name: library_version(name) for name in libraries}
     if getattr(thing, "uses_unicode_tables", False):
         result["unidata_version"] = unicodedata.unidata_version
-    if kind.__module__.split(".")[0] not in OUR_PACKAGES:
+    if not _is_ours(kind):
         result["code"] = _code_hash(kind)
     return result
 
 
-def _code_hash(kind: type) -> str | None:
-    try:
-        return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()
-    except (OSError, TypeError):
-        return None
+def _is_ours(kind: type) -> bool:
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return file is not None and Path(file).resolve().is_relative_to(REPOSITORY) and _package_of(kind) in OUR_PACKAGES
+
+
+def _package_of(kind: type) -> str:
+    return kind.__module__.split(".")[0]
+
+
+def _code_hash(kind: type) -> str:
+    """sha256 over the source of a user's class's module and of every loaded module beside it.
+
+    Helpers and constants change bytes as much as methods do. Modules of an installed distribution stand alone: beside
+    them lies everything else that is installed. Raises ConfigError where no source can be read.
+    """
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    if file is None or not Path(file).is_file():
+        raise ConfigError(
+            f"{kind.__name__}: its source cannot be read, so a change to it would go unnoticed; define it in a .py file"
+        )
+    own = Path(file).resolve()
+    sources = {own}
+    if not {"site-packages", "dist-packages"} & set(own.parts):
+        loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        sources |= {path for name in loaded if name for path in [Path(name).resolve()] if path.parent == own.parent}
+    digests = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in sources if path.suffix == ".py")
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def library_version(name: str) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines import storage
-from pipelines.errors import InputError
+from pipelines.errors import ConservationError, InputError
 from pipelines.executors import Executor
 from pipelines.readers.listing import inventory, list_inputs
 from pipelines.records import SourceFile
@@ -38,7 +38,7 @@ def take_inventory(source: str, inputs: tuple[str, ...], *, root: str, executor:
     cache_uri = storage.join(root, "inventory", f"{source}.json")
     known = _read_cache(cache_uri)
     now = time.time()
-    marks = {uri: _marks(uri) for uri in uris}
+    marks = {uri: file_marks(uri) for uri in uris}
     fresh = {uri: known[uri]["file"] for uri in uris if uri in known and known[uri]["marks"] == marks[uri]}
     todo = [_Listed(name=uri, uri=uri) for uri in uris if uri not in fresh]
     found = {uri: SourceFile(**entry) for uri, entry in fresh.items()}
@@ -47,10 +47,16 @@ def take_inventory(source: str, inputs: tuple[str, ...], *, root: str, executor:
             raise InputError(f"{outcome.shard.uri}: cannot be read: {outcome.error}") from outcome.error
         found[outcome.shard.uri] = outcome.value
     if todo:
-        settled = {uri: m for uri, m in marks.items() if max(m[1:3]) / 1e9 < now - SETTLED_SECONDS}
-        entries = {uri: {"marks": m, "file": vars(found[uri])} for uri, m in settled.items()}
+        # A store without timestamps (0) gives nothing to trust a listing by: its files are hashed every time.
+        settled = {uri: m for uri, m in marks.items() if m[1] > 0 and max(m[1:3]) / 1e9 < now - SETTLED_SECONDS}
+        entries = {
+            uri: {"marks": m, "file": {"uri": uri, "size": found[uri].size, "checksum": found[uri].checksum}}
+            for uri, m in settled.items()
+        }
         storage.write_bytes(cache_uri, json.dumps({"format": FORMAT, "files": entries}, sort_keys=True).encode())
-    files = tuple(found[uri] for uri in uris)
+    if lost := [uri for uri in uris if uri not in found]:
+        raise ConservationError(f"no checksum came back for {len(lost)} of {len(uris)} files, among them {lost[0]}")
+    files = tuple(replace(found[uri], marks=tuple(marks[uri])) for uri in uris)
     _refuse_repeats(files)
     return files
 
@@ -59,7 +65,7 @@ def _hash_file(listed: _Listed) -> SourceFile:
     return inventory(listed.uri)
 
 
-def _marks(uri: str) -> list[int]:
+def file_marks(uri: str) -> list[int]:
     """Size, then timestamps in ns, then the inode where there is one: what changes when a file is written."""
     if storage.is_local(uri):
         found = os.stat(storage.path_of(uri))

@@ -78,6 +78,12 @@ def read(directory: str) -> dict[str, Any] | None:
     return manifest
 
 
+def files_stand(manifest: Mapping[str, Any], directory: str) -> bool:
+    """Whether every output file is there with its size. Asked of a finished artifact before it is trusted."""
+    sizes = storage.sizes_under(directory)
+    return all(sizes.get(entry["path"]) == entry["bytes"] for entry in manifest["files"])
+
+
 def write(directory: str, manifest: Mapping[str, Any]) -> None:
     """Put the manifest: the last thing a build does."""
     storage.write_bytes(storage.join(directory, NAME), (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines import storage
-from pipelines.errors import ConservationError, InputError, ShardsFailed, UserError
+from pipelines.errors import ConservationError, ShardsFailed, UserError
 from pipelines.executors import Executor, Needs, Outcome
 from pipelines.shards import Committed, Work, read_commit, run_shard
 
@@ -137,7 +137,7 @@ class Passes:
         try:
             logged = partial(_run_logged, directory=directory, work=work, rehash=self.rehash)
             for outcome in self.executor.map_shards(logged, todo, needs=needs):
-                if isinstance(outcome.error, UserError):
+                if isinstance(outcome.error, UserError) and not (name == FINAL and self.without_failed_shards):
                     raise outcome.error
                 if outcome.error is not None:
                     failed[outcome.shard.name] = outcome.error
@@ -150,6 +150,8 @@ class Passes:
             self.progress.end()
             if log:
                 self._write_log(name, log)
+        if lost := sorted(set(names) - done.keys() - failed.keys()):
+            raise ConservationError(f"{self.artifact}: pass {name!r} has no outcome for {len(lost)} shards: {lost[:5]}")
         return tuple(done[key] for key in sorted(done)), failed
 
     def _finished(self, directory: str, shards: Sequence[Any]) -> dict[str, Committed]:
@@ -209,12 +211,3 @@ def peak_memory_bytes() -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return None
-
-
-def input_error_if_any(outcome: Outcome) -> None:
-    """Raise what a shard of a source could not be used for; InputError keeps its class, anything else is wrapped."""
-    if outcome.error is None:
-        return
-    if isinstance(outcome.error, UserError):
-        raise outcome.error
-    raise InputError(f"{outcome.shard.name}: {outcome.error}")

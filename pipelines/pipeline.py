@@ -13,9 +13,12 @@ from typing import Any
 
 from pipelines.errors import ConfigError
 from pipelines.fingerprint import identity
-from pipelines.rules import to_json, to_sentence
+from pipelines.kernels.definitions import STATISTICS
+from pipelines.rules import columns_read, to_json, to_sentence
 from pipelines.schema import DOCUMENT
 from pipelines.stage import Filter, Stage, Transform, stage_name
+
+KNOWN_STATISTICS = frozenset(STATISTICS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,17 @@ class Pipeline:
                     f"{where}: stage {name!r} reads {missing}, which no stage before it adds; there are {columns}; "
                     "put the stage that adds it first, or name it in Pipeline(expects=...)"
                 )
+            if isinstance(stage, Filter):
+                keyed = [column for column in columns_read(stage.rules()) if column not in columns]
+                if keyed:
+                    raise ConfigError(
+                        f"{where}: a bound of stage {name!r} is keyed by {keyed}, a column that nobody adds"
+                    )
+                unknown = [wanted for wanted in getattr(stage, "wants", ()) if wanted not in KNOWN_STATISTICS]
+                if unknown:
+                    raise ConfigError(
+                        f"{where}: stage {name!r} wants {unknown}, which text_statistics does not compute"
+                    )
             columns.extend(field.name for field in getattr(stage, "adds", ()))
             _check_stage(stage, where=f"{where}, stage {name!r}")
 

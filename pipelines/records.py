@@ -15,11 +15,16 @@ import pyarrow as pa
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One input file as its inventory lists it: where it is, its bytes, and the sha256 (hex) of its content."""
+    """One input file as its inventory lists it: where it is, its bytes, and the sha256 (hex) of its content.
+
+    `marks` are the size, timestamps and inode it had when it was hashed, () where nobody asked: by these a change
+    between hashing and reading is noticed.
+    """
 
     uri: str
     size: int
     checksum: str
+    marks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

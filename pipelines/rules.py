@@ -80,6 +80,8 @@ class Rule:
                 f"{where}: operator {self.op!r} with bound {self.bound!r}; 'in' and only 'in' takes a frozenset"
             )
         numbers = [b for _, b in self.bound.bounds] if isinstance(self.bound, ByAttribute) else [self.bound]
+        if any(isinstance(number, int) and not -(2**63) <= number < 2**63 for number in numbers):
+            raise ConfigError(f"{where}: the bound {self.bound!r} does not fit 64 bits; give a smaller number")
         if any(isinstance(number, float) and math.isnan(number) for number in numbers):
             raise ConfigError(f"{where}: the bound is NaN, so the rule could never hold; give a number")
 
@@ -170,9 +172,17 @@ def judge(signals: pa.RecordBatch, rules: Sequence[Rule], *, stage: str = "") ->
                 f"it returned {[n for n in signals.schema.names if n != 'id']}"
             )
     for name in dict.fromkeys(rule.signal for rule in rules):
-        _check_measured(signals, name, stage)
+        check_measured(signals.column(name), signals.column("id"), name=name, stage=stage)
     if not rules:
         return []
+    try:
+        return _held(signals, rules)
+    except pa.ArrowException as error:
+        types = {rule.signal: str(signals.schema.field(rule.signal).type) for rule in rules}
+        raise ConfigError(f"stage {stage!r}: its rules cannot be judged: {error}; its signals are {types}") from error
+
+
+def _held(signals: pa.RecordBatch, rules: Sequence[Rule]) -> list[pa.BooleanArray]:
     plan = acero.Declaration.from_sequence(
         [
             acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([signals]))),
@@ -186,15 +196,16 @@ def judge(signals: pa.RecordBatch, rules: Sequence[Rule], *, stage: str = "") ->
     return [held.column(i).combine_chunks() for i in range(len(rules))]
 
 
-def _check_measured(signals: pa.RecordBatch, name: str, stage: str) -> None:
-    values = signals.column(signals.schema.get_field_index(name))
+def check_measured(values: pa.Array, ids: pa.Array, *, name: str, stage: str) -> None:
+    """Raise SignalError, naming the document and the signal, where one of `values` is null or NaN."""
+    if not values.null_count and not pa.types.is_floating(values.type):
+        return
     bad = pc.is_null(values, nan_is_null=True)
     if pc.any(bad).as_py():
         row = pc.index(bad, True).as_py()
-        document = signals.column("id")[row].as_py()
         what = "null" if not values[row].is_valid else "NaN"
         raise SignalError(
-            f"stage {stage!r} measured {name} = {what} for document {document!r}; "
+            f"stage {stage!r} measured {name} = {what} for document {ids[row].as_py()!r}; "
             "a filter must measure every document (divide by max(count, 1), or add a flag for the empty case)"
         )
 

@@ -21,7 +21,7 @@ import xxhash
 
 from pipelines import storage
 from pipelines.content_hash import ContentHash
-from pipelines.errors import ConservationError
+from pipelines.errors import ConservationError, StageError
 
 COUNTS_FORMAT = 1
 ROW_GROUP_BYTES = 32 << 20
@@ -133,6 +133,11 @@ class _ParquetStream:
 
     def write(self, batch: pa.RecordBatch) -> None:
         if batch.schema.names != self.schema.names:
+            if sorted(batch.schema.names) != sorted(self.schema.names):
+                raise StageError(
+                    f"a batch has the columns {batch.schema.names}, the ones before it had {self.schema.names}; "
+                    "every batch of a shard has the same: declare what a stage adds in `adds`"
+                )
             batch = batch.select(self.schema.names)
         if not batch.schema.equals(self.schema):
             batch = batch.cast(self.schema)
@@ -345,7 +350,7 @@ def _by_attribute(
 ) -> dict[str, dict[str, int]]:
     table = pa.table(
         {
-            "value": values.fill_null("none"),
+            "value": values.cast(pa.string()).fill_null("none"),
             "kept": kept.cast(pa.int64()),
             "document_bytes": in_bytes,
             "kept_bytes": pc.if_else(kept, out_bytes, 0),

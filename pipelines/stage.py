@@ -34,8 +34,11 @@ import pyarrow.compute as pc
 
 from pipelines.errors import EyasError, StageError
 from pipelines.kernels import text_statistics
-from pipelines.rules import Rule, columns_read, judge
-from pipelines.schema import check_same_rows
+from pipelines.rules import Rule, check_measured, columns_read, judge
+from pipelines.schema import DOCUMENT, check_same_rows
+
+RESERVED = (*DOCUMENT.names, "num_bytes", "reasons")
+"""Columns of `signals/` and of documents, which no signal may be called."""
 
 
 @runtime_checkable
@@ -96,7 +99,8 @@ def run_stages(stages: Sequence[Stage], batch: pa.RecordBatch) -> tuple[Judged |
     """
     try:
         return _run(stages, batch), {}
-    except EyasError:
+    except (EyasError, MemoryError, OSError, ImportError):
+        # Contracts broken on purpose, and faults of the machine: the shard is tried again, no document is to blame.
         raise
     except Exception as error:
         if batch.num_rows == 0:
@@ -130,10 +134,8 @@ def _run(stages: Sequence[Stage], batch: pa.RecordBatch) -> Judged:
         name = stage_name(stage)
         try:
             if not isinstance(stage, Filter):
-                after = stage.transform(batch)
-                _check_transform(stage, batch, after, name)
+                batch = _checked(stage, batch, stage.transform(batch), name)
                 statistics = None if getattr(stage, "rewrites_text", True) else statistics
-                batch = after
                 continue
             if statistics is None:
                 statistics = text_statistics(batch, _wanted_until_rewrite(stages[position:]))
@@ -142,10 +144,7 @@ def _run(stages: Sequence[Stage], batch: pa.RecordBatch) -> Judged:
             if not isinstance(error, EyasError):
                 error.__eyas_stage__ = name  # type: ignore[attr-defined]
             raise
-        if signals.num_rows != batch.num_rows:
-            raise StageError(
-                f"stage {name!r} measured {signals.num_rows} rows of {batch.num_rows}: measure every document"
-            )
+        _check_signals(signals, batch, name)
         for signal in signals.schema.names:
             if signal in columns and not columns[signal].equals(signals.column(signal)):
                 raise StageError(
@@ -198,10 +197,67 @@ def _wanted_until_rewrite(stages: Sequence[Stage]) -> tuple[str, ...]:
     return tuple(wanted)
 
 
-def _check_transform(stage: Transform, before: pa.RecordBatch, after: pa.RecordBatch, name: str) -> None:
+def _checked(stage: Transform, before: pa.RecordBatch, after: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    """The output of a transform as it promised it: same documents, same columns and what it `adds`, types cast.
+
+    Raises StageError naming the stage for anything else: a column that comes and goes between batches is lost data.
+    """
     check_same_rows(before, after, stage=name)
-    missing = [f.name for f in getattr(stage, "adds", ()) if after.schema.get_field_index(f.name) < 0]
-    if missing:
-        raise StageError(f"stage {name!r} promised to add {missing} and did not")
-    if not getattr(stage, "rewrites_text", True) and not after.column("text").equals(before.column("text")):
+    adds = {field.name: field for field in getattr(stage, "adds", ())}
+    wanted = [adds.get(field.name, field) for field in before.schema]
+    wanted += [field for column, field in adds.items() if before.schema.get_field_index(column) < 0]
+    if sorted(after.schema.names) != sorted(field.name for field in wanted):
+        raise StageError(
+            f"stage {name!r} returned the columns {after.schema.names}, expected {[field.name for field in wanted]}; "
+            "name what it adds in `adds`, and hand on the rest"
+        )
+    columns = [_as_field(after.column(field.name), field, name) for field in wanted]
+    batch = pa.RecordBatch.from_arrays(columns, schema=pa.schema(wanted))
+    if not getattr(stage, "rewrites_text", True) and not batch.column("text").equals(before.column("text")):
         raise StageError(f"stage {name!r} says rewrites_text = False but changed the text")
+    return batch
+
+
+def _as_field(column: pa.Array, field: pa.Field, stage: str) -> pa.Array:
+    try:
+        column = column if column.type == field.type else column.cast(field.type)
+    except pa.ArrowException as error:
+        raise StageError(
+            f"stage {stage!r} returned {field.name!r} as {column.type}, expected {field.type}: {error}"
+        ) from error
+    if not field.nullable and column.null_count:
+        raise StageError(f"stage {stage!r} returned null in {field.name!r}, row {pc.index(pc.is_null(column), True)}")
+    return column
+
+
+def _check_signals(signals: pa.RecordBatch, batch: pa.RecordBatch, stage: str) -> None:
+    """Refuse what `measure` must not return: other rows, reserved or repeated names, types no rule can read, NaN."""
+    if not isinstance(signals, pa.RecordBatch):
+        raise StageError(
+            f"stage {stage!r}: measure() returned {type(signals).__name__}, expected a pyarrow.RecordBatch"
+        )
+    if signals.num_rows != batch.num_rows:
+        raise StageError(
+            f"stage {stage!r} measured {signals.num_rows} rows of {batch.num_rows}: measure every document"
+        )
+    names = signals.schema.names
+    taken = sorted({name for name in names if name in RESERVED or names.count(name) > 1})
+    if taken:
+        raise StageError(f"stage {stage!r}: the signal name {taken[0]!r} is taken or stands twice; choose another")
+    ids = batch.column("id")
+    for field, column in zip(signals.schema, signals.columns, strict=True):
+        if not _is_signal_type(field.type):
+            raise StageError(
+                f"stage {stage!r}: the signal {field.name!r} is {field.type}; numbers, flags and strings can be judged"
+            )
+        check_measured(column, ids, name=field.name, stage=stage)
+
+
+def _is_signal_type(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+    )

@@ -21,7 +21,9 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, BinaryIO
@@ -32,7 +34,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from pipelines.errors import InputError, StorageError
+from pipelines.errors import ConfigError, InputError, StorageError
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -40,6 +42,9 @@ SPOOL_BYTES = 64 << 20
 """An object up to this size is kept in memory until it is put; a larger one goes through a temporary file."""
 
 BATCH_ROWS = 1024
+
+OTHERS_SECONDS = 3600
+"""A temporary of another machine is left alone for this long: a shard takes minutes."""
 
 CURES = {
     errno.ENOSPC: "the disk is full: free space there, or choose another --root; a rerun resumes",
@@ -167,6 +172,15 @@ def list_files(uri: str, *, recursive: bool = True) -> tuple[str, ...]:
     return tuple(found for found in _walk(uri, recursive=recursive) if not basename(found).startswith(TEMPORARY_PREFIX))
 
 
+def sizes_under(uri: str) -> dict[str, int]:
+    """`{path below the folder: bytes}` of every file under `uri`, in one listing."""
+    fs, path = resolve(uri)
+    with _reading(uri):
+        found = fs.get_file_info(pafs.FileSelector(path or ".", recursive=True, allow_not_found=True))
+    base = path.rstrip("/") + "/"
+    return {info.path.removeprefix(base): int(info.size) for info in found if info.type == pafs.FileType.File}
+
+
 def list_directories(uri: str) -> tuple[str, ...]:
     """URIs of the folders directly under `uri`, sorted; () where there is no such folder."""
     fs, path = resolve(uri)
@@ -288,7 +302,8 @@ def open_output(uri: str, *, sync: bool = False) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _local_output(path: str, *, sync: bool) -> Iterator[BinaryIO]:
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}-{name[:100]}")
+    unique = f"{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
+    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{unique}-{name[:100]}")
     with _output_errors():
         os.makedirs(folder or ".", exist_ok=True)
         file = pa.OSFile(temporary, "wb")
@@ -350,7 +365,12 @@ def write_table(uri: str, table: pa.Table) -> None:
 
 
 def check_writable(root: str) -> None:
-    """Put, read back and delete a small file under `root`. StorageError names the root and the cure."""
+    """Put, read back and delete a small file under `root`. StorageError names the root and the cure.
+
+    Raises ConfigError for an empty root, which is an unset variable more often than the root of the filesystem.
+    """
+    if not root.strip():
+        raise ConfigError("the root is empty; name a folder or a URI")
     probe = join(root, f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(8)}")
     try:
         write_bytes(probe, b"eyas")
@@ -383,9 +403,29 @@ def delete_dir(uri: str) -> None:
             fs.delete_dir(path)
 
 
+@cache
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _may_be_written(temporary: str) -> bool:
+    """Whether the process that a temporary's name tells of may still be writing it."""
+    words = basename(temporary).removeprefix(TEMPORARY_PREFIX).split("-")
+    if len(words) >= 3 and words[0] == _machine() and words[1].isdecimal():
+        process = int(words[1])
+        return process != os.getpid() and os.path.exists(f"/proc/{process}")
+    changed = file_info(temporary).mtime_ns
+    return changed is not None and time.time() - changed / 1e9 < OTHERS_SECONDS
+
+
 def clean_temporaries(uri: str) -> int:
-    """Delete what killed processes left under the folder `uri`; returns how many files that were."""
+    """Delete what killed processes left under the folder `uri`; returns how many files that were.
+
+    A file stays while the process named in it lives; of another machine's processes nothing is known, so theirs stay
+    for an hour.
+    """
     left = [found for found in _walk(uri, recursive=True) if basename(found).startswith(TEMPORARY_PREFIX)]
+    left = [found for found in left if not _may_be_written(found)]
     for found in left:
         delete_file(found)
     return len(left)

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipelines.errors import EyasError
+from pipelines.errors import EyasError, StorageError
 from pipelines.fingerprint import OUR_PACKAGES
 
 MAX_ATTEMPTS = 3
@@ -66,7 +66,8 @@ def attempt(work: Callable[[Any], Any], shard: Any) -> Attempt:
     try:
         return Attempt(value=work(shard))
     except EyasError as error:
-        return Attempt(error=error, final=True)
+        # A store that did not answer may do so next time; every other deliberate error says the same again.
+        return Attempt(error=error, final=not isinstance(error, StorageError))
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} (at {Path(where.filename).name}:{where.lineno})"

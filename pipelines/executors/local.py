@@ -86,8 +86,9 @@ def _in_pool(
         try:
             while queue or flying:
                 while queue and len(flying) < (1 if alone else workers * IN_FLIGHT_PER_WORKER):
-                    shard, number = queue.popleft()
-                    flying[pool.submit(attempt, work, shard)] = (shard, number)
+                    # A pool that broke meanwhile refuses: the shard must still be queued then.
+                    future = pool.submit(attempt, work, queue[0][0])
+                    flying[future] = queue.popleft()
                 done, _ = wait(flying, return_when=FIRST_COMPLETED)
                 for future in done:
                     shard, number = flying.pop(future)
@@ -96,6 +97,8 @@ def _in_pool(
                     except BrokenProcessPool:
                         flying[future] = (shard, number)
                         raise
+                    except Exception as error:
+                        result = Attempt(error=WorkFailed(f"cannot be sent to a worker: {error}"), final=True)
                     if result.error is None or result.final or number >= MAX_ATTEMPTS:
                         yield Outcome(shard=shard, value=result.value, error=result.error, attempts=number)
                     else:
@@ -114,7 +117,10 @@ def _in_pool(
         finally:
             # Left early, by an error or by a caller that had enough: the pool still holds work nobody waits for.
             if alone or broken:
+                workers_left = list((getattr(pool, "_processes", None) or {}).values())
                 pool.shutdown(wait=False, cancel_futures=True)
+                for process in workers_left:
+                    process.terminate()
                 if not alone:
                     kept.forget()
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,8 @@ import xxhash
 from pipelines import storage
 from pipelines.artifact import Artifact, Built, Source
 from pipelines.errors import ConfigError, InputError, QuarantineCap, StageError
+from pipelines.fingerprint import identity
+from pipelines.inventory import file_marks
 from pipelines.passes import Passes
 from pipelines.pipeline import Pipeline
 from pipelines.readers.columns import document_schema
@@ -32,6 +34,8 @@ from pipelines.shards import Committed, PartShard, ShardOutput, TextSample, add_
 from pipelines.stage import Stage, run_stages, stage_name
 
 DROPPED_TEXT = ("all", "sample", "none")
+MAX_DETAIL = 300
+"""Characters of a quarantined record's detail and id that are stored."""
 QUARANTINED_ALLOWED = 20
 """The cap on a shard's share of bad records holds from here on: in a file of ten records, one bad one says nothing."""
 IDS_PER_BUCKET = 50_000_000
@@ -40,7 +44,11 @@ IDS_PER_BUCKET = 50_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """Maker of `process`. `dropped_text` is all, sample or none; a shard fails above `max_quarantined_fraction`."""
+    """Maker of `process`. `dropped_text` is all, sample or none.
+
+    A shard, and the whole, fails where more than `max_quarantined_fraction` of its records (and more than a few) could
+    not be read. That bound decides whether there is an artifact, not what is in it, so it is no part of identity.
+    """
 
     pipeline: Pipeline
     dropped_text: str = "sample"
@@ -50,6 +58,15 @@ class Process:
     def __post_init__(self) -> None:
         if self.dropped_text not in DROPPED_TEXT:
             raise ConfigError(f"dropped_text = {self.dropped_text!r}; expected one of {', '.join(DROPPED_TEXT)}")
+        if not 0 <= self.max_quarantined_fraction <= 1:
+            raise ConfigError(
+                f"max_quarantined_fraction = {self.max_quarantined_fraction}; give a fraction from 0 to 1"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """As that of any maker, less the cap on quarantine."""
+        fields = {"pipeline": identity(self.pipeline), "dropped_text": self.dropped_text}
+        return {"kind": "Process", "version": self.version, "fields": fields}
 
     def described_rules(self) -> list[dict[str, Any]]:
         """Every rule as JSON with its stage, for the manifest."""
@@ -64,8 +81,12 @@ class Process:
             source=given.source,
             dropped_text=self.dropped_text,
             max_quarantined_fraction=self.max_quarantined_fraction,
+            expects=self.pipeline.expects,
         )
         done = passes.final(work, given.shards if given.source else given.parts())
+        total: dict[str, Any] = reduce(add_counts, (commit.counts for commit in done), {})
+        if total:
+            check_quarantine(total, self.max_quarantined_fraction, where=passes.artifact)
         if given.source:
             _prove_ids_unique(done, passes)
 
@@ -85,13 +106,15 @@ def process_shard(
     source: Source | None,
     dropped_text: str,
     max_quarantined_fraction: float,
+    expects: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Stream one shard through `stages` and return its counts. Memory: a few batches, whatever the shard's length."""
-    quarantine = _Quarantine()
+    quarantine = _Quarantine(out.open("quarantine", ".jsonl"))
     sample = TextSample(dropped_text)
     hashes: list[np.ndarray] = []
     counts: dict[str, Any] = {}
     for batch in _documents(shard, source, quarantine):
+        _check_expected(batch, expects, shard)
         hashes.append(_id_hashes(batch))
         counts = add_counts(counts, _judge_and_write(batch, stages, out, sample, quarantine))
     if not out.has("kept"):
@@ -100,26 +123,40 @@ def process_shard(
     merged = np.sort(np.concatenate(hashes)) if hashes else np.empty(0, np.uint64)
     with_ids = out.open("ids", ".u64")
     with_ids.write(merged.astype("<u8").tobytes())
-    with_lines = out.open("quarantine", ".jsonl")
-    with_lines.write("".join(quarantine.lines).encode())
     counts["quarantined"] = dict(sorted(quarantine.reasons.items()))
     counts["skipped"] = dict(sorted(quarantine.skipped.items()))
     counts["records"] = counts["documents"] + sum(quarantine.reasons.values())
-    _check_quarantine(counts, quarantine, max_quarantined_fraction, shard.name)
+    check_quarantine(counts, max_quarantined_fraction, where=f"shard {shard.name}", first=quarantine.first)
     return counts
 
 
 class _Quarantine:
-    """What a shard could not turn into documents: counts by reason, and one JSON line each."""
+    """What a shard could not turn into documents: counts by reason, and one JSON line each, written as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.reasons: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
-        self.lines: list[str] = []
+        self.first = ""
+        self._file = file
 
     def add(self, found: Quarantined) -> None:
         self.reasons[found.reason] += 1
-        self.lines.append(json.dumps(asdict(found), sort_keys=True, ensure_ascii=True) + "\n")
+        fields = {
+            "reason": found.reason, "locator": found.locator,
+            "detail": found.detail[:MAX_DETAIL], "id": found.id[:MAX_DETAIL],
+        }  # fmt: skip
+        line = json.dumps(fields, sort_keys=True, ensure_ascii=True)
+        self.first = self.first or line
+        self._file.write(line.encode() + b"\n")
+
+
+def _check_expected(batch: pa.RecordBatch, expects: tuple[str, ...], shard: FileShard | PartShard) -> None:
+    missing = [column for column in expects if batch.schema.get_field_index(column) < 0]
+    if missing:
+        raise InputError(
+            f"{shard.name}: no column {missing[0]!r}, which the pipeline expects; there are {batch.schema.names}; "
+            "name it in the reader's `columns`, or put the stage that adds it before"
+        )
 
 
 def _documents(
@@ -128,8 +165,7 @@ def _documents(
     if isinstance(shard, PartShard):
         yield from storage.read_batches(shard.uri)
         return
-    if storage.size(shard.file.uri) != shard.file.size:
-        raise InputError(f"{shard.file.uri} changed while it was being read; let it settle and build again")
+    _check_unchanged(shard)
     if source is None:
         raise ConfigError(f"{shard.file.uri}: a shard of a file needs the source it belongs to")
     reader, extractor = source.reader_of(shard.file.uri), source.extractor
@@ -154,6 +190,15 @@ def _documents(
         else:
             check_documents(item, where=shard.file.uri)
             yield item
+    _check_unchanged(shard)
+
+
+def _check_unchanged(shard: FileShard) -> None:
+    """Asked before and after reading: what was read must be what the inventory hashed."""
+    file = shard.file
+    changed = file_marks(file.uri) != list(file.marks) if file.marks else storage.size(file.uri) != file.size
+    if changed:
+        raise InputError(f"{file.uri} changed after it was listed; let it settle and build again")
 
 
 def _judge_and_write(
@@ -204,13 +249,16 @@ def id_hash(source: str, document: str) -> int:
     return xxhash.xxh3_64_intdigest(f"{source}\0{document}".encode())
 
 
-def _check_quarantine(counts: dict[str, Any], quarantine: _Quarantine, cap: float, shard: str) -> None:
-    bad = sum(quarantine.reasons.values())
+def check_quarantine(counts: Mapping[str, Any], cap: float, *, where: str, first: str = "") -> None:
+    """Raise QuarantineCap where more than a few records, and more than the share `cap`, could not be read."""
+    reasons = Counter(counts.get("quarantined", {}))
+    bad = sum(reasons.values())
     if bad > QUARANTINED_ALLOWED and bad > cap * counts["records"]:
-        worst = ", ".join(f"{reason} {n}" for reason, n in quarantine.reasons.most_common(4))
+        worst = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common(4))
         raise QuarantineCap(
-            f"{bad} of {counts['records']} records of shard {shard} could not be read ({worst}), more than the allowed "
-            f"{cap:.0%}; first: {quarantine.lines[0].strip()[:300]}; mend the input or raise --max-quarantined-fraction"
+            f"{bad} of {counts['records']} records of {where} could not be read ({worst}), more than the allowed "
+            f"{cap:.0%}" + (f"; first: {first[:300]}" if first else "") + "; mend the input, or raise the cap with "
+            "--set process.max_quarantined_fraction=..."
         )
 
 

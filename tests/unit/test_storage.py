@@ -73,6 +73,8 @@ def test_temporaries_of_killed_processes_are_hidden_and_cleaned(tmp_path):
     storage.write_bytes(f"{tmp_path}/kept/a", b"1")
     (tmp_path / "kept" / f"{storage.TEMPORARY_PREFIX}0123-b").write_bytes(b"half")
     assert storage.list_files(str(tmp_path)) == (f"{tmp_path}/kept/a",)
+    assert storage.clean_temporaries(str(tmp_path)) == 0, "another machine may still be writing it"
+    os.utime(tmp_path / "kept" / f"{storage.TEMPORARY_PREFIX}0123-b", (0, 0))
     assert storage.clean_temporaries(str(tmp_path)) == 1
     assert os.listdir(tmp_path / "kept") == ["a"]
 
