@@ -12,10 +12,15 @@ import pyarrow.fs as pafs
 import pytest
 
 from pipelines import storage
+from pipelines.artifact import Source, build
 from pipelines.errors import InputError, StorageError
+from pipelines.makers.exact_dedup import dedup_exact
+from pipelines.makers.process import process
 from pipelines.readers import JsonlReader, ParquetReader, WarcReader
 from pipelines.readers.listing import inventory, list_inputs
 from pipelines.records import FileShard
+from tests.integration.line_corpus import described, write_corpus
+from tests.unit.test_engine import DiesAfter
 from tests.warc_files import member, read_all, response
 
 pytestmark = [
@@ -114,3 +119,21 @@ def test_what_is_not_there_is_named(bucket):
         storage.read_bytes(f"{bucket}/nothing")
     with pytest.raises(StorageError, match="cannot write the root s3://no-such-bucket-at-all/root"):
         storage.check_writable("s3://no-such-bucket-at-all/root")
+
+
+def test_a_build_from_and_to_s3_is_the_local_one(bucket, tmp_path):
+    inputs = write_corpus(tmp_path, files=4)
+    for path in inputs.iterdir():
+        storage.write_bytes(f"{bucket}/in/{path.name}", path.read_bytes())
+    artifact = dedup_exact(described(inputs))
+    local = build(artifact, root=str(tmp_path / "root"))
+    source = Source(name="lines", inputs=(f"{bucket}/in/*.jsonl",))
+    remote = dedup_exact(process(source, through=artifact.inputs[0].maker.pipeline))
+    root = f"{bucket}/root"
+    with pytest.raises(KeyboardInterrupt):
+        build(remote, root=root, executor=DiesAfter(2))
+    resumed = build(remote, root=root)
+    assert (resumed["fingerprint"], resumed["root_hash"]) == (local["fingerprint"], local["root_hash"])
+    left = [uri for uri in storage.list_files(root) if "/work/" in uri or storage.TEMPORARY_PREFIX in uri]
+    assert not left
+    assert build(remote, root=root)["root_hash"] == local["root_hash"]
