@@ -5,7 +5,8 @@ In: plain JSON, mostly what manifests hold.
 ```
 {"title": str, "subtitle": str,
  "artifacts": [{"name", "fingerprint", "counts": {...}, "notes": {...}, "seconds": float,
-                "lengths": {"unit", "edges", "counts"}, "clusters": {size: number of clusters}}, ...],
+                "lengths": {"unit", "edges", "counts"}, "clusters": {size: number of clusters},
+                "at_a_glance": bool}, ...],
  "mixture": mixture.json, "smoke": smoke.json,
  "samples": [{"text", "reason", "explain", "id", "source"}, ...]}
 ```
@@ -87,6 +88,8 @@ def _subtitle(artifacts: Sequence[Mapping[str, Any]]) -> str:
 def _at_a_glance(artifacts: Sequence[Mapping[str, Any]], sections: Mapping[str, Any]) -> str:
     cards = []
     for artifact in artifacts:
+        if not artifact.get("at_a_glance", True):
+            continue
         counts, notes = _counts(artifact), _notes(artifact)
         if "tokens" in counts:
             figure, unit = short_count(counts["tokens"]), f"tokens of {number(counts['documents'])} documents"

@@ -10,18 +10,25 @@ import dataclasses
 import difflib
 import importlib
 import importlib.util
+import os
+import re
 import sys
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pipelines import storage
 from pipelines.artifact import Artifact, Source
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, EyasError
 from pipelines.extraction import ExtractHtml
+from pipelines.fingerprint import OUR_PACKAGES, File
 from pipelines.makers.process import Process
 from pipelines.pipeline import parse_like
+from pipelines.readers.suffixes import kind_of
 from pipelines.stage import stage_name
 
 CORPORA = ("web", "multilingual", "code", "math", "synthetic")
@@ -40,23 +47,39 @@ class Request:
     id_field: str = ""
 
     def record(self) -> dict[str, Any]:
-        """As plain JSON."""
-        return dataclasses.asdict(self)
+        """As plain JSON, with local paths made absolute, so that any working directory will do later on."""
+        recipe = os.path.abspath(self.recipe) if self.recipe.endswith(".py") else self.recipe
+        whole = dataclasses.replace(self, recipe=recipe, inputs=tuple(_absolute(uri) for uri in self.inputs))
+        return dataclasses.asdict(whole)
+
+
+def _absolute(uri: str) -> str:
+    at = "@" if uri.startswith("@") else ""
+    path = uri.removeprefix("@")
+    return uri if not path or "://" in path else at + os.path.abspath(os.path.expanduser(path))
 
 
 def describe(request: Request) -> Artifact:
     """The artifact that a recipe makes of the inputs, with `--set`s applied. Runs nothing; fails on the driver.
 
-    Raises ConfigError for an unknown recipe, a file without a recipe, an unknown stage or field.
+    Raises ConfigError for an unknown recipe, a file without a recipe, a recipe that fails, an unknown stage or field.
     """
     recipe, own_name = load(request.recipe)
+    _check_text_field(request)
     source = Source(
         name=request.name or own_name,
         inputs=request.inputs,
         reader_fields=_reader_fields(request),
         extractor=ExtractHtml(),
     )
-    artifact = recipe(source)
+    try:
+        artifact = recipe(source)
+    except EyasError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"recipe {request.recipe!r} failed: {type(error).__name__}: {error}; it is called as recipe(source)"
+        ) from error
     if not isinstance(artifact, Artifact):
         raise ConfigError(f"recipe {request.recipe!r} returned {type(artifact).__name__}; return an Artifact")
     return apply_settings(artifact, request.settings)
@@ -77,7 +100,7 @@ def load(recipe: str) -> tuple[Recipe, str]:
     """The function behind a corpus name or the path of a Python file, and the name its source takes."""
     if recipe.endswith(".py"):
         module = load_file(Path(recipe))
-        name = Path(recipe).stem.lower().replace("_", "-")
+        name = re.sub(r"[^a-z0-9.-]+", "-", Path(recipe).stem.lower()).strip(".-")[:100] or "source"
     elif recipe in CORPORA:
         module = importlib.import_module(f"pipelines.recipes.{recipe}")
         name = recipe
@@ -94,27 +117,57 @@ def load(recipe: str) -> tuple[Recipe, str]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a user's recipe file under its own name, so that worker processes find its classes."""
+    """Import a user's recipe file under its own name, so that worker processes find its classes.
+
+    Its folder goes to the end of the search path: modules beside it are found, and hide none of ours or Python's.
+    Raises ConfigError for no such file, a name that another module has, and a file that cannot be imported.
+    """
     if not path.is_file():
         raise ConfigError(f"no recipe file at {path}; give the path of a Python file with a function `recipe(source)`")
-    folder, name = str(path.resolve().parent), path.stem
-    if name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path.resolve()):
-        raise ConfigError(f"{path}: the module name {name!r} is taken; rename the file")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    place, name = os.path.abspath(path), path.stem
+    _check_module_name(path, name)
+    folder = os.path.dirname(place)
+    added = folder not in sys.path
+    if added:
+        sys.path.append(folder)
+    before = sys.modules.get(name)
     try:
+        _check_found(path, name)
+        spec = importlib.util.spec_from_file_location(name, place)
+        if spec is None or spec.loader is None:
+            raise ConfigError(f"{path} cannot be imported as Python")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
         spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        if isinstance(error, ConfigError):
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
+        if added and folder in sys.path:
+            sys.path.remove(folder)
+        if isinstance(error, EyasError) or not isinstance(error, Exception | SystemExit):
             raise
         raise ConfigError(f"{path} failed while it was imported: {type(error).__name__}: {error}") from error
     return module
+
+
+def _check_module_name(path: Path, name: str) -> None:
+    if "." in name:
+        raise ConfigError(f"{path}: a module name holds no dot; rename the file, {name.replace('.', '_')}.py for one")
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    taken = name in sys.modules and os.path.realpath(loaded or "") != os.path.realpath(path)
+    if taken or name in OUR_PACKAGES or name in sys.stdlib_module_names:
+        raise ConfigError(f"{path}: the module name {name!r} is taken; rename the file")
+
+
+def _check_found(path: Path, name: str) -> None:
+    """A worker imports by name, and must find this file and no installed package."""
+    if name in sys.modules:
+        return
+    importlib.invalidate_caches()
+    found = importlib.util.find_spec(name)
+    if found is not None and os.path.realpath(found.origin or "") != os.path.realpath(path):
+        raise ConfigError(f"{path}: the module name {name!r} is taken by {found.origin or 'a folder'}; rename the file")
 
 
 def apply_settings(artifact: Artifact, settings: Sequence[str]) -> Artifact:
@@ -122,47 +175,69 @@ def apply_settings(artifact: Artifact, settings: Sequence[str]) -> Artifact:
 
     Raises ConfigError where a setting fits nothing; it names what there is.
     """
-    known: set[str] = set()
-    _collect_names(artifact, known)
+    if not settings:
+        return artifact
+    sources, names = _nodes(artifact)
     for setting in settings:
         target = setting.partition("=")[0].partition(".")[0]
         if "=" not in setting or "." not in setting.partition("=")[0]:
             raise ConfigError(f"--set {setting!r}: expected stage.field=value")
-        if target not in known:
-            raise ConfigError(f"--set {setting!r}: nothing is called {target!r}; there are {', '.join(sorted(known))}")
-    return _apply(artifact, tuple(settings), {}) if settings else artifact
+        if target not in names | sources:
+            there = ", ".join(sorted(names | sources))
+            raise ConfigError(f"--set {setting!r}: nothing is called {target!r}; there are {there}")
+        if target in names & sources:
+            raise ConfigError(
+                f"--set {setting!r}: a stage and the extractor of a source are both called {target!r}; rename the stage"
+            )
+    return _apply(artifact, tuple(settings), {})
 
 
-def _collect_names(node: Artifact | Source, known: set[str]) -> None:
-    if isinstance(node, Source):
-        known.add("extract")
-        return
-    known.add(stage_name(node.maker))  # type: ignore[arg-type]
-    if isinstance(node.maker, Process):
-        known.update(stage_name(stage) for stage in node.maker.pipeline.stages)
-    for parent in node.inputs:
-        _collect_names(parent, known)
+def _nodes(artifact: Artifact) -> tuple[frozenset[str], frozenset[str]]:
+    """What settings can name in the graph: `extract` where a source has an extractor, and stages and makers."""
+    sources: set[str] = set()
+    names: set[str] = set()
+    waiting: list[Artifact | Source] = [artifact]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Source):
+            if node.extractor is not None:
+                sources.add("extract")
+            continue
+        names.add(stage_name(node.maker))  # type: ignore[arg-type]
+        if isinstance(node.maker, Process):
+            names.update(stage_name(stage) for stage in node.maker.pipeline.stages)
+        waiting.extend(node.inputs)
+    return frozenset(sources), frozenset(names)
 
 
 def _apply(node: Any, settings: tuple[str, ...], seen: dict[int, Any]) -> Any:
     if id(node) in seen:
         return seen[id(node)]
     if isinstance(node, Source):
-        mine = [setting for setting in settings if setting.startswith("extract.")]
+        mine = _settings_of("extract", settings) if node.extractor is not None else []
         changed: Any = dataclasses.replace(node, extractor=_set_fields(node.extractor, mine)) if mine else node
     else:
-        maker = node.maker
-        own = stage_name(maker)
-        maker = _set_fields(maker, [setting for setting in settings if setting.startswith(f"{own}.")])
+        maker: Any = node.maker
+        maker = _set_fields(maker, _settings_of(stage_name(maker), settings))
         if isinstance(maker, Process):
-            stages = {stage_name(stage) for stage in maker.pipeline.stages}
-            mine = [setting for setting in settings if setting.partition(".")[0] in stages]
-            maker = dataclasses.replace(maker, pipeline=maker.pipeline.with_settings(mine))
+            stages = tuple(
+                _set_fields(stage, _settings_of(stage_name(stage), settings)) for stage in maker.pipeline.stages
+            )
+            if stages != maker.pipeline.stages:
+                maker = dataclasses.replace(maker, pipeline=dataclasses.replace(maker.pipeline, stages=stages))
         changed = dataclasses.replace(
             node, maker=maker, inputs=tuple(_apply(parent, settings, seen) for parent in node.inputs)
         )
     seen[id(node)] = changed
     return changed
+
+
+def _settings_of(name: str, settings: Sequence[str]) -> list[str]:
+    return [setting for setting in settings if setting.partition("=")[0].partition(".")[0] == name]
 
 
 def _set_fields(thing: Any, settings: Sequence[str]) -> Any:
@@ -180,8 +255,55 @@ def _set_path(thing: Any, path: list[str], text: str, setting: str) -> Any:
             f"--set {setting!r}: {type(thing).__name__} has no field {path[0]!r}; it has {', '.join(names)}"
         )
     old = getattr(thing, path[0])
-    new = _set_path(old, path[1:], text, setting) if len(path) > 1 else parse_like(old, text, f"--set {setting!r}")
-    return dataclasses.replace(thing, **{path[0]: new})
+    where = f"--set {setting!r}"
+    new = _set_path(old, path[1:], text, setting) if len(path) > 1 else _parse(thing, path[0], old, text, where)
+    try:
+        return dataclasses.replace(thing, **{path[0]: new})
+    except EyasError:
+        raise
+    except Exception as error:  # whatever a user's own __post_init__ raises
+        raise ConfigError(f"{where}: {type(thing).__name__} refuses it: {error}") from error
+
+
+def _parse(thing: Any, field: str, old: object, text: str, where: str) -> object:
+    """`text` as a value of the field; where the old one is None or a File, by what the annotation names."""
+    if isinstance(old, File):
+        return None if text == "none" and type(None) in _annotated(thing, field) else File(text)
+    if old is not None:
+        return parse_like(old, text, where)
+    kinds = _annotated(thing, field)
+    if File in kinds:
+        return None if text == "none" else File(text)
+    for kind in (bool, int, float, str):
+        if kind in kinds:
+            return None if text == "none" and str not in kinds else parse_like(kind(), text, where)
+    for kind in kinds:
+        if typing.get_origin(kind) is tuple and typing.get_args(kind)[:1] in ((int,), (float,), (str,)):
+            return parse_like((typing.get_args(kind)[0](),), text, where)
+    return parse_like(old, text, where)
+
+
+def _annotated(thing: Any, field: str) -> tuple[Any, ...]:
+    """`int | None` -> `(int, NoneType)`; () where the annotation names what is not there."""
+    try:
+        hint = typing.get_type_hints(type(thing)).get(field)
+    except (NameError, TypeError, AttributeError):
+        return ()
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _check_text_field(request: Request) -> None:
+    """A text field where no input has one would be left out in silence. Only what surely is a WARC file is refused."""
+    if request.text_field and request.inputs and all(_is_warc_file(uri) for uri in request.inputs):
+        raise ConfigError(
+            f"--text-field {request.text_field!r}: every input is a WARC file, whose text comes from its records; "
+            "leave the flag out, it is for JSONL and Parquet files"
+        )
+
+
+def _is_warc_file(uri: str) -> bool:
+    return storage.is_local(uri) and kind_of(uri) == "warc" and Path(storage.path_of(uri)).is_file()
 
 
 def _reader_fields(request: Request) -> tuple[tuple[str, str], ...]:
