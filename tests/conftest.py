@@ -6,10 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipelines.executors import worker_environment
 
 os.environ.update(worker_environment())  # before anything imports Numba, which reads it once
+
+# No deadline: the first example of a kernel's test compiles it. In CI the same examples each time, so that a red run is
+# about the change; anywhere else new ones every time, so that there is something to find.
+settings.register_profile("eyas", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("eyas")
 
 ALLOWED_SKIPS = ("shared data folder", "needs a CUDA device")
 """A skip whose reason holds one of these is fine in CI: the machine lacks what the test is about."""
