@@ -52,8 +52,14 @@ def packaged_lists() -> UrlLists:
     )
 
 
+def _listed(path: str, *, hosts: bool) -> frozenset[str]:
+    """The entries of a list, read once a process unless the file changes."""
+    status = Path(path).stat()
+    return _read_list(path, status.st_size, status.st_mtime_ns, status.st_ino, hosts)
+
+
 @lru_cache(maxsize=8)
-def _listed(path: str, hosts: bool) -> frozenset[str]:
+def _read_list(path: str, size: int, changed: int, inode: int, hosts: bool) -> frozenset[str]:
     """One entry a line, as the UT1 lists are: blank lines and `#` comments are skipped, `0.0.0.0 host` lines are read."""
     entries = set()
     try:

@@ -7,12 +7,12 @@ import json
 import sys
 from typing import Any
 
-from pipelines import storage
-from pipelines.artifact import Artifact, BuildOptions, Built, build_all, quote_command
+from pipelines.artifact import Artifact, BuildOptions, Built, artifact_directory, build_all, quote_command
 from pipelines.cli.progress import progress_for_terminal
 from pipelines.errors import ConfigError
 from pipelines.executors import Executor
 from pipelines.executors.local import Local
+from pipelines.fingerprint import SHORT
 from pipelines.recipes import CORPORA, Request, describe
 
 
@@ -37,7 +37,11 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--root", required=True, help="directory or URI under which artifacts are written")
     parser.add_argument("--name", default="", help="name of the source (default: that of the recipe)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="stage.field=value", help="set a field; may be repeated"
+        "--set",
+        action="append",
+        default=[],
+        metavar="stage.field=value",
+        help="set a field of every stage or maker of that name, or of the extractor (extract.field); may be repeated",
     )
     parser.add_argument("--text-field", default="", help="column or key that holds the text (JSONL, Parquet)")
     parser.add_argument(
@@ -76,6 +80,8 @@ def executor_of(arguments: argparse.Namespace, *, recipe: str = "") -> Executor:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build and print what came out."""
+    if not arguments.root.strip():
+        raise ConfigError("--root is empty; name the directory or URI under which artifacts are written")
     request = Request(
         recipe=arguments.recipe, inputs=tuple(arguments.input), settings=tuple(arguments.set), name=arguments.name,
         text_field=arguments.text_field, id_field=arguments.id_field,
@@ -95,24 +101,33 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(dict(built[-1].manifest), indent=1, sort_keys=True))
     else:
-        print_outcome(built, arguments.root)
+        once = {(item.name, item.fingerprint): item for item in built}
+        print_outcome(tuple(once.values()), arguments.root)
     return 0
 
 
 def _ancestors(artifact: Artifact) -> list[Artifact]:
-    found: list[Artifact] = []
-    for parent in artifact.inputs:
-        if isinstance(parent, Artifact):
-            found.extend(item for item in [*_ancestors(parent), parent] if item not in found)
-    return found
+    """All that `artifact` is made of, each once, inputs first."""
+    found: dict[int, Artifact] = {}
+
+    def collect(node: Artifact) -> None:
+        for parent in node.inputs:
+            if isinstance(parent, Artifact) and id(parent) not in found:
+                collect(parent)
+                found[id(parent)] = parent
+
+    collect(artifact)
+    return list(found.values())
 
 
 def print_outcome(built: tuple[Built, ...], root: str) -> None:
     """One block an artifact: what came in, what was kept, what went and why, and that the sums agree."""
     for item in built:
         counts = item.manifest["counts"]
-        where = storage.join(root, item.name, storage.basename(item.uri))
-        print(f"\n{item.name}  {item.fingerprint[:12]}  {where}")
+        # The manifest's own directory: `uri` is where the files lie, another one where shards are missing.
+        print(f"\n{item.name}  {item.fingerprint[:SHORT]}  {artifact_directory(root, item.name, item.fingerprint)}")
+        for shard, error in sorted(item.manifest.get("missing", {}).items()):
+            print(f"  MISSING shard {shard}: {error}")
         if "documents" not in counts:
             continue
         quarantined, dropped = sum(counts.get("quarantined", {}).values()), sum(counts["dropped"].values())
@@ -126,4 +141,5 @@ def print_outcome(built: tuple[Built, ...], root: str) -> None:
                 print(f"    {number:>9,}  {kind}: {reason}")
             if len(ranked) > 12:
                 print(f"    {sum(n for _, n in ranked[12:]):>9,}  {kind}: {len(ranked) - 12} further reasons")
-    print(f"\nLook closer: eyas inspect {storage.join(root, built[-1].name, storage.basename(built[-1].uri))}")
+    last = artifact_directory(root, built[-1].name, built[-1].fingerprint)
+    print(f"\nLook closer: eyas inspect {quote_command([last])}")

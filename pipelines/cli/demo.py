@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines import storage
-from pipelines.artifact import BuildOptions, Built, build_all
+from pipelines.artifact import BuildOptions, Built, build_all, quote_command
 from pipelines.cli.build import add_executor, executor_of
 from pipelines.cli.progress import progress_for_terminal
+from pipelines.errors import ConfigError
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -44,12 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     from pipelines.recipes.line_report import report_of
 
     root = str(arguments.root)
+    if not root.strip() or not storage.is_local(root):
+        raise ConfigError(f"--root {root!r}: the demo maps its files into memory; name a folder of this machine")
+    root = storage.path_of(root)
+    storage.check_writable(root)
     prepared = Path(root) / "demo-input"
     prepare(arguments.samples, prepared)
     line = demo_line(arguments.samples, prepared)
     options = BuildOptions(
         root=root, executor=executor_of(arguments), progress=progress_for_terminal(),
-        resume_command=f"eyas demo --root {root}",
+        resume_command=quote_command(["eyas", "demo", "--root", root]),
     )  # fmt: skip
     built: list[Built] = []
     seconds: dict[str, float] = {}

@@ -7,11 +7,15 @@ work travels once, by `ray.put`. Inside `ray job submit` the cluster is already 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ray
@@ -19,13 +23,19 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.errors import ConfigError
 from pipelines.executors import MAX_ATTEMPTS, Attempt, Needs, Outcome, WorkFailed, attempt, worker_environment
+from pipelines.fingerprint import OUR_PACKAGES
+
+CONNECT_SECONDS = 5.0
+CLIENT_PORT = 10001
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnRay:
     """`workers` caps the tasks in flight (default: twice the cluster's cores).
 
-    `ship` names Python files whose classes travel by value, since they may lie on the driver's machine only.
+    `ship` names Python files whose classes travel by value, with those of the modules they imported from beside them,
+    since they may lie on the driver's machine only.
     """
 
     workers: int | None = None
@@ -47,30 +57,34 @@ class OnRay:
             options["memory"] = needs.memory_bytes
         _check_feasible(needs)
         call = _attempt_on_worker.options(**options)
-        for path in self.ship:
-            module = sys.modules.get(Path(path).stem)
-            if module is not None:
-                ray.cloudpickle.register_pickle_by_value(module)
+        for module in modules_beside(self.ship):
+            ray.cloudpickle.register_pickle_by_value(module)
         shipped = ray.put(work)
         waiting = iter(shards)
         again: list[tuple[Any, int]] = []
         flying: dict[Any, tuple[Any, int]] = {}
-        while True:
-            while len(flying) < in_flight:
-                following = again.pop() if again else next(((shard, 1) for shard in waiting), None)
-                if following is None:
-                    break
-                flying[call.remote(shipped, following[0])] = following
-            if not flying:
-                return
-            done, _ = ray.wait(list(flying), num_returns=1)
-            for reference in done:
-                shard, number = flying.pop(reference)
-                result = _result(reference)
-                if result.error is None or result.final or number >= MAX_ATTEMPTS:
-                    yield Outcome(shard=shard, value=result.value, error=result.error, attempts=number)
-                else:
-                    again.append((shard, number + 1))
+        try:
+            while True:
+                while len(flying) < in_flight:
+                    following = again.pop() if again else next(((shard, 1) for shard in waiting), None)
+                    if following is None:
+                        break
+                    flying[call.remote(shipped, following[0])] = following
+                if not flying:
+                    return
+                done, _ = ray.wait(list(flying), num_returns=1)
+                for reference in done:
+                    shard, number = flying.pop(reference)
+                    result = _result(reference)
+                    if result.error is None or result.final or number >= MAX_ATTEMPTS:
+                        yield Outcome(shard=shard, value=result.value, error=result.error, attempts=number)
+                    else:
+                        again.append((shard, number + 1))
+        finally:
+            # Left early, by an error or by a caller that had enough: nobody waits for what is still running.
+            for reference in flying:
+                with contextlib.suppress(Exception):
+                    ray.cancel(reference, force=True)
 
     def on_every_machine(self, question: Callable[[Any], Any], about: Any) -> list[tuple[str, Any]]:
         """`question(about)`, asked once on every machine that can run tasks: (machine, answer) each."""
@@ -93,6 +107,7 @@ def connect(address: str | None, *, workers: int | None = None) -> None:
     if target is None:
         options |= {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
     else:
+        _check_reachable(target)
         options |= {"address": target}
     try:
         ray.init(configure_logging=False, **options)
@@ -101,6 +116,46 @@ def connect(address: str | None, *, workers: int | None = None) -> None:
             f"cannot join the Ray cluster at {target or 'this machine'}: {str(error)[:400]}; check RAY_ADDRESS, and that "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN are the head's"
         ) from error
+
+
+def _check_reachable(target: str) -> None:
+    """Ray itself tries a machine that does not answer for minutes, or for ever."""
+    cure = (
+        "check --address and RAY_ADDRESS (host:port of the head, usually port 6379, or ray://host:10001), that the head runs, "
+        "and that no firewall is between"
+    )
+    if target.startswith(("http://", "https://")):
+        raise ConfigError(f"{target} is a dashboard, where jobs are submitted (`ray job submit`), and no head; {cure}")
+    bare = target.removeprefix("ray://").partition("/")[0].partition("?")[0]
+    host, colon, port = bare.rpartition(":")
+    if not colon and target.startswith("ray://"):
+        host, port = bare, str(CLIENT_PORT)
+    if not host or not port.isascii() or not port.isdigit():
+        return  # "auto", "local" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ConfigError(f"no Ray cluster answers at {target} ({error}); {cure}") from error
+
+
+def modules_beside(paths: Iterable[str]) -> list[ModuleType]:
+    """The loaded modules that lie in the folders of `paths` or below: those files, and what they imported from there.
+
+    Not the standard library, not what is installed and not our packages, which every machine has.
+    """
+    folders = {os.path.join(os.path.realpath(os.path.dirname(os.path.abspath(path))), "") for path in paths}
+    everywhere = {*OUR_PACKAGES, *sys.stdlib_module_names, "__main__", "__mp_main__"}
+    found = []
+    for name, module in sorted(sys.modules.items()):
+        place = getattr(module, "__file__", None)
+        if not isinstance(module, ModuleType) or not isinstance(place, str) or module.__name__ != name:
+            continue
+        if name.partition(".")[0] in everywhere:
+            continue
+        place = os.path.realpath(place)
+        if place.startswith(tuple(folders)) and not {"site-packages", "dist-packages"} & set(Path(place).parts):
+            found.append(module)
+    return found
 
 
 def _check_feasible(needs: Needs) -> None:
@@ -128,6 +183,14 @@ def _attempt_on_worker(work: Callable[[Any], Any], shard: Any) -> Attempt:
 def _result(reference: Any) -> Attempt:
     try:
         result: Attempt = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        return Attempt(error=WorkFailed(f"the task failed: {_lines(error)[-1][:1000]}"))
     except ray.exceptions.RayError as error:
-        return Attempt(error=WorkFailed(f"the Ray worker was lost: {str(error).splitlines()[0][:300]}"))
+        return Attempt(error=WorkFailed(f"the Ray worker was lost: {_lines(error)[0][:300]}"))
     return result
+
+
+def _lines(error: BaseException) -> list[str]:
+    """The lines of an error's text, without colours; at least one."""
+    lines = [line.strip() for line in ANSI.sub("", str(error)).splitlines() if line.strip()]
+    return lines or [type(error).__name__]

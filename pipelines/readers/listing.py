@@ -8,12 +8,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow.fs as pafs
 
 from pipelines import storage
-from pipelines.errors import InputError
+from pipelines.errors import EyasError, InputError
 from pipelines.readers.suffixes import COMPRESSIONS, SUFFIXES, kind_of
 from pipelines.records import SourceFile
 
@@ -23,7 +23,7 @@ GLOB = re.compile(r"[*?\[]")
 
 
 def list_inputs(patterns: Sequence[str]) -> tuple[str, ...]:
-    """URIs of all files that `patterns` name, each once, sorted.
+    """URIs of all files that `patterns` name, each once, sorted. A local file reached by several links is one file.
 
     | pattern | means |
     |---|---|
@@ -39,7 +39,7 @@ def list_inputs(patterns: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for pattern in patterns:
         found.update(dict.fromkeys(_expand(pattern, ())))
-    return tuple(sorted(found))
+    return _each_once(found)
 
 
 def inventory(uri: str) -> SourceFile:
@@ -48,9 +48,29 @@ def inventory(uri: str) -> SourceFile:
     return SourceFile(uri=uri, size=size, checksum=checksum)
 
 
+def _each_once(found: Iterable[str]) -> tuple[str, ...]:
+    """`found` sorted, of the local names that lead to one file the one a reader knows, with the fewest parts."""
+    folders: dict[str, str] = {}
+    chosen: dict[str, str] = {}
+    for uri in sorted(found, key=lambda uri: (kind_of(uri) not in SUFFIXES, uri.count("/"), uri)):
+        chosen.setdefault(_real(uri, folders) if storage.is_local(uri) else uri, uri)
+    return tuple(sorted(chosen.values()))
+
+
+def _real(path: str, folders: dict[str, str]) -> str:
+    """`os.path.realpath` of a file, that of its folder looked up once."""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
+
+
 def _expand(pattern: str, lists: tuple[str, ...]) -> Sequence[str]:
     if not pattern.strip():
         raise InputError("an input is empty; name a path, folder, glob or @list file")
+    _check_name(pattern)
     if pattern.startswith("@"):
         return _expand_list(pattern[1:], lists)
     info = storage.file_info(pattern)
@@ -94,12 +114,53 @@ def _expand_list(uri: str, lists: tuple[str, ...]) -> list[str]:
 
 
 def _expand_folder(uri: str) -> list[str]:
-    files = [found for found in storage.list_files(uri) if kind_of(found) in SUFFIXES and not _is_hidden(uri, found)]
+    files = [found for found in _files_under(uri) if kind_of(found) in SUFFIXES and not _is_hidden(uri, found)]
     if not files:
         raise InputError(
             f"no file to read in the folder {uri}; suffixes known are {_known()}: name other files themselves, or by a glob"
         )
+    for found in files:
+        _check_name(found)
     return [_normal(found) for found in files]
+
+
+def _files_under(uri: str, *, depth: int | None = None) -> tuple[str, ...]:
+    """URIs of the files under a folder, sorted, down to `depth` folders (None: all). Temporaries are left out.
+
+    Local links are followed, but not into a folder one is in already: two such loops would be 2^40 names.
+    """
+    if not storage.is_local(uri):
+        return storage.list_files(uri, recursive=depth != 1)
+    top = storage.path_of(uri)
+    files: list[str] = []
+    waiting: list[tuple[str, frozenset[str]]] = [(top, frozenset({os.path.realpath(top)}))]
+    while waiting:
+        folder, inside = waiting.pop()
+        level = 1 if folder == top else 1 + len(os.path.relpath(folder, top).split("/"))
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        real = os.path.realpath(entry.path)
+                        if real not in inside and (depth is None or level < depth):
+                            waiting.append((entry.path, inside | {real}))
+                    elif entry.is_file() and not entry.name.startswith(storage.TEMPORARY_PREFIX):
+                        files.append(entry.path)
+        except OSError as error:
+            raise InputError(
+                f"cannot list the folder {folder} ({error.strerror}): change its permissions, or name files by a pattern"
+            ) from error
+    return tuple(sorted(files))
+
+
+def _check_name(uri: str) -> None:
+    try:
+        uri.encode()
+    except UnicodeEncodeError as error:
+        folder, name = os.path.split(uri.encode(errors="backslashreplace").decode())
+        raise InputError(
+            f"the folder {folder or '.'} holds a file whose name is not UTF-8 ({name}); rename it, or move it away"
+        ) from error
 
 
 def _known() -> str:
@@ -126,13 +187,15 @@ def _expand_glob(pattern: str) -> list[str]:
             f"{pattern} matches nothing: there is no folder {folder}{_nearest(folder)}; check the spelling"
         )
     rest = parts[fixed:]
-    files = storage.list_files(folder, recursive=len(rest) > 1 or "**" in rest[0])
+    files = _files_under(folder, depth=None if "**" in path else len(rest))
     matcher = re.compile(_translate("/".join(rest)))
     matched = [found for found in files if matcher.fullmatch(_below(found, folder))]
     if not matched:
         near = difflib.get_close_matches(rest[-1], [storage.basename(found) for found in files], n=1, cutoff=0.4)
         hint = f"; {folder} holds {near[0]!r}, for one" if near else f"; {folder} holds {len(files)} files"
         raise InputError(f"{pattern} matches no file{hint}; check the pattern, and quote it in the shell")
+    for found in matched:
+        _check_name(found)
     return [_normal(found) for found in matched]
 
 
@@ -202,7 +265,7 @@ def _nearest(uri: str) -> str:
                     if near
                     else f" (there is no {name!r} in {folder})"
                 )
-        except (InputError, OSError):
+        except (EyasError, OSError, UnicodeError):
             return ""
         uri, name, folder = folder, storage.basename(folder), storage.parent(folder)
     return ""

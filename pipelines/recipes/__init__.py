@@ -189,7 +189,8 @@ def apply_settings(artifact: Artifact, settings: Sequence[str]) -> Artifact:
             raise ConfigError(
                 f"--set {setting!r}: a stage and the extractor of a source are both called {target!r}; rename the stage"
             )
-    return _apply(artifact, tuple(settings), {})
+    changed: Artifact = _apply(artifact, tuple(settings), {})
+    return changed
 
 
 def _nodes(artifact: Artifact) -> tuple[frozenset[str], frozenset[str]]:
@@ -227,7 +228,7 @@ def _apply(node: Any, settings: tuple[str, ...], seen: dict[int, Any]) -> Any:
             stages = tuple(
                 _set_fields(stage, _settings_of(stage_name(stage), settings)) for stage in maker.pipeline.stages
             )
-            if stages != maker.pipeline.stages:
+            if any(new is not old for new, old in zip(stages, maker.pipeline.stages, strict=True)):
                 maker = dataclasses.replace(maker, pipeline=dataclasses.replace(maker.pipeline, stages=stages))
         changed = dataclasses.replace(
             node, maker=maker, inputs=tuple(_apply(parent, settings, seen) for parent in node.inputs)

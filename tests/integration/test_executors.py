@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +15,8 @@ import ray
 from pipelines.artifact import build
 from pipelines.errors import InputError, StorageError
 from pipelines.executors.local import Local
-from pipelines.executors.ray import OnRay
+from pipelines.executors.ray import OnRay, modules_beside
+from pipelines.recipes import load_file
 from tests.integration.line_corpus import described, write_corpus
 from tests.integration.work import Item, misbehave
 
@@ -71,3 +77,98 @@ def test_a_root_that_a_machine_cannot_see_is_found_out_at_the_start(tmp_path):
 @pytest.mark.cluster
 def test_every_machine_of_a_cluster_is_asked():
     assert [answer for _, answer in OnRay(workers=2).on_every_machine(str.upper, "seen")] == ["SEEN"]
+
+
+def write_recipe(folder: Path) -> Path:
+    """A recipe file that takes its work from a module in a package beside it."""
+    (folder / "rcp_parts").mkdir(parents=True)
+    (folder / "rcp_parts" / "__init__.py").write_text("")
+    (folder / "rcp_parts" / "words.py").write_text("def louder(word):\n    return word.upper()\n")
+    (folder / "rcp_numbers.py").write_text("TWO = 2\n")
+    (folder / "rcp_ship.py").write_text(
+        "import rcp_numbers\nfrom rcp_parts.words import louder\n"
+        "def twice(word):\n    return louder(word) * rcp_numbers.TWO\n"
+    )
+    return folder / "rcp_ship.py"
+
+
+def forget(folder: Path) -> None:
+    sys.path.remove(str(folder))
+    for name in [name for name in sys.modules if name.startswith("rcp_")]:
+        del sys.modules[name]
+
+
+def test_what_is_shipped_are_the_modules_beside_the_recipe(tmp_path):
+    recipe = write_recipe(tmp_path / "mine")
+    load_file(recipe)
+    try:
+        names = [module.__name__ for module in modules_beside((str(recipe),))]
+        # A recipe in a folder that holds everything, as `/` or a checkout with a virtual environment does.
+        assert names == ["rcp_numbers", "rcp_parts", "rcp_parts.words", "rcp_ship"]
+        everything = {module.__name__.partition(".")[0] for module in modules_beside(("/recipe.py",))}
+        assert not everything & {"pipelines", "filters", "ray", "pyarrow", "json", "__main__"}
+    finally:
+        forget(tmp_path / "mine")
+
+
+@pytest.mark.cluster
+def test_a_recipe_may_import_what_lies_beside_it(tmp_path):
+    recipe = write_recipe(tmp_path / "mine")
+    twice = load_file(recipe).twice
+    (tmp_path / "mine").rename(tmp_path / "away")  # as on a machine that does not have the folder
+    try:
+        found = list(OnRay(workers=2, ship=(str(recipe),)).map_shards(twice, ["a", "b"]))
+    finally:
+        forget(tmp_path / "mine")
+    assert [str(outcome.error) for outcome in found if outcome.error] == []
+    assert sorted(outcome.value for outcome in found) == ["AA", "BB"]
+
+
+class Unloadable:
+    """Becomes an error where it arrives."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+@pytest.mark.cluster
+def test_a_task_that_cannot_start_gives_its_own_error():
+    (outcome,) = OnRay(workers=2).map_shards(repr, [Unloadable()])
+    assert str(outcome.error).startswith("the task failed: ")
+    assert "no number" in str(outcome.error)
+    assert "\x1b" not in str(outcome.error)
+    assert outcome.attempts == 3
+
+
+def wait_until(holds, seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        threading.Event().wait(0.05)
+    return bool(holds())
+
+
+def one_ends_one_stays(folder: Path, name: str) -> str:
+    """`ends` returns as soon as `stays` runs, which writes its process id and goes on for ever."""
+    pid = folder / "pid"
+    if name == "stays":
+        (folder / "pid.new").write_text(str(os.getpid()))
+        (folder / "pid.new").rename(pid)
+        threading.Event().wait()
+    return name if wait_until(pid.exists) else "stays never ran"
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.cluster
+def test_what_nobody_waits_for_is_cancelled(tmp_path):
+    answers = OnRay(workers=2).map_shards(partial(one_ends_one_stays, tmp_path), ["stays", "ends"])
+    assert next(answers).value == "ends"
+    pid = int((tmp_path / "pid").read_text())
+    assert is_running(pid)
+    answers.close()
+    assert wait_until(lambda: not is_running(pid))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +122,47 @@ def test_readers_are_chosen_by_suffix(uri, reader):
 def test_other_suffixes_are_named(uri):
     with pytest.raises(InputError, match="no reader for this kind of file"):
         reader_for(uri)
+
+
+def test_a_file_reached_by_links_is_one_file(folder):
+    (folder / "self").symlink_to(folder)
+    (folder / "deep" / "up").symlink_to("..")
+    (folder / "deep" / "again.jsonl").symlink_to(folder / "a.jsonl")
+    (folder / "gone.jsonl").symlink_to(folder / "nowhere")
+    expected = ["a.jsonl", "b.warc.gz", "deep/d.parquet", "deep/e[1].jsonl", "deep/er/c.warc.gz"]
+    assert below(folder, str(folder)) == expected
+    assert below(folder, f"{folder}/**/*.jsonl") == [
+        ".hidden/x.jsonl",
+        "_tmp/y.jsonl",
+        "a.jsonl",
+        "deep/e[1].jsonl",
+    ]
+    assert below(folder, f"{folder}/self/a.jsonl", f"{folder}/a.jsonl") == ["a.jsonl"]
+    assert below(folder, f"{folder}/self/deep/again.jsonl") == ["self/deep/again.jsonl"]
+
+
+def test_a_linked_folder_is_read_under_the_name_that_was_asked(folder):
+    (folder / "latest").symlink_to(folder / "deep")
+    assert below(folder, f"{folder}/latest/er/*.gz", f"{folder}/l*/*.parquet") == [
+        "latest/d.parquet",
+        "latest/er/c.warc.gz",
+    ]
+
+
+def test_a_glob_looks_no_deeper_than_it_says(folder):
+    """Otherwise one folder that may not be read, anywhere below, would fail every pattern above it."""
+    (folder / "deep" / "er" / "est").mkdir()
+    assert below(folder, f"{folder}/*/*.parquet") == ["deep/d.parquet"]
+    assert below(folder, f"{folder}/*/*/*.gz") == ["deep/er/c.warc.gz"]
+
+
+def test_a_name_that_is_not_utf8_names_its_folder(folder):
+    hidden = os.fsencode(folder / "deep") + b"/caf\xe9"
+    Path(os.fsdecode(hidden + b".txt")).write_bytes(b"")
+    assert "deep/d.parquet" in below(folder, str(folder))
+    Path(os.fsdecode(hidden + b".jsonl")).write_bytes(b"{}")
+    for pattern in (folder, f"{folder}/**/*.jsonl", os.fsdecode(hidden + b".jsonl")):
+        with pytest.raises(InputError, match=r"the folder .*/deep holds a file whose name is not UTF-8 .*rename it"):
+            list_inputs([str(pattern)])
+    with pytest.raises(InputError, match="does not exist"):
+        list_inputs([f"{folder}/deep/nothing"])

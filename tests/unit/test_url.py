@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib import resources
 
 import pyarrow as pa
@@ -131,3 +132,19 @@ def test_the_packaged_list_is_what_the_version_says():
 
 
 DIGEST = "c325a7e4dddeff57309af0225204d3006176d45e87e6d5e30a8ccee5195a442f"
+
+
+def test_a_list_that_is_edited_is_read_again(tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("old.example\n", encoding="utf-8")
+    stage = UrlFilter(hosts_file=File(str(hosts)))
+    assert reasons("https://old.example/", stage) == ["blocked_host"]
+    changed = hosts.stat().st_mtime_ns
+    (tmp_path / "new").write_text("new.example\n", encoding="utf-8")
+    (tmp_path / "new").replace(hosts)
+    os.utime(hosts, ns=(changed, changed))  # same size, same time, another file
+    assert reasons("https://old.example/", stage) == []
+    assert reasons("https://new.example/", stage) == ["blocked_host"]
+    hosts.write_text("own.example\n", encoding="utf-8")
+    os.utime(hosts, ns=(changed + 1, changed + 1))
+    assert reasons("https://own.example/", stage) == ["blocked_host"]
