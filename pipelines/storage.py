@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -35,6 +34,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipelines.errors import ConfigError, InputError, StorageError
+from pipelines.storage_errors import OUTPUT_ERRNOS, cannot_write, missing, output_errors, reading, writing
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -45,19 +45,6 @@ BATCH_ROWS = 1024
 
 OTHERS_SECONDS = 3600
 """A temporary of another machine is left alone for this long: a shard takes minutes."""
-
-CURES = {
-    errno.ENOSPC: "the disk is full: free space there, or choose another --root; a rerun resumes",
-    errno.EDQUOT: "the quota is used up: free space there, or choose another --root; a rerun resumes",
-    errno.EROFS: "the filesystem is read-only: choose another --root",
-    errno.EACCES: "permission denied: change the permissions, or choose another --root",
-    errno.EPERM: "permission denied: change the permissions, or choose another --root",
-    errno.ENOTDIR: "a part of this path is a file, not a folder: choose another --root",
-    errno.EEXIST: "a part of this path is a file, not a folder: choose another --root",
-    errno.ENAMETOOLONG: "the path is too long: choose a shorter --root or name",
-    errno.EMFILE: "too many open files: raise `ulimit -n`",
-}
-OUTPUT_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 # --- URIs -------------------------------------------------------------------------------------------------------------
@@ -145,7 +132,7 @@ def _filesystem(scheme: str, settings: tuple[str, ...]) -> pafs.FileSystem:
 def file_info(uri: str) -> pafs.FileInfo:
     """Type and size of what lies at `uri` (`FileType.NotFound` where nothing does)."""
     fs, path = resolve(uri)
-    with _reading(uri):
+    with reading(uri):
         return fs.get_file_info(path)
 
 
@@ -163,7 +150,7 @@ def size(uri: str) -> int:
     """Bytes of the file at `uri`; InputError where there is none."""
     info = file_info(uri)
     if info.type != pafs.FileType.File:
-        raise _missing(uri, "is not a file" if info.type == pafs.FileType.Directory else "does not exist")
+        raise missing(uri, "is not a file" if info.type == pafs.FileType.Directory else "does not exist")
     return int(info.size)
 
 
@@ -175,7 +162,7 @@ def list_files(uri: str, *, recursive: bool = True) -> tuple[str, ...]:
 def sizes_under(uri: str) -> dict[str, int]:
     """`{path below the folder: bytes}` of every file under `uri`, in one listing."""
     fs, path = resolve(uri)
-    with _reading(uri):
+    with reading(uri):
         found = fs.get_file_info(pafs.FileSelector(path or ".", recursive=True, allow_not_found=True))
     base = path.rstrip("/") + "/"
     return {info.path.removeprefix(base): int(info.size) for info in found if info.type == pafs.FileType.File}
@@ -184,14 +171,14 @@ def sizes_under(uri: str) -> dict[str, int]:
 def list_directories(uri: str) -> tuple[str, ...]:
     """URIs of the folders directly under `uri`, sorted; () where there is no such folder."""
     fs, path = resolve(uri)
-    with _reading(uri):
+    with reading(uri):
         found = fs.get_file_info(pafs.FileSelector(path or ".", allow_not_found=True))
     return tuple(sorted(_uri_of(uri, info.path) for info in found if info.type == pafs.FileType.Directory))
 
 
 def _walk(uri: str, *, recursive: bool) -> list[str]:
     fs, path = resolve(uri)
-    with _reading(uri):
+    with reading(uri):
         found = fs.get_file_info(pafs.FileSelector(path or ".", recursive=recursive, allow_not_found=True))
     return sorted(_uri_of(uri, info.path) for info in found if info.type == pafs.FileType.File)
 
@@ -207,20 +194,20 @@ def _uri_of(asked: str, path: str) -> str:
 def open_input(uri: str) -> pa.NativeFile:
     """A seekable binary file; a context manager. InputError where nothing lies there."""
     fs, path = resolve(uri)
-    with _reading(uri):
+    with reading(uri):
         return fs.open_input_file(path)
 
 
 def read_bytes(uri: str) -> bytes:
     """The whole content of a small file."""
-    with _reading(uri), open_input(uri) as file:
+    with reading(uri), open_input(uri) as file:
         return bytes(file.read())
 
 
 def sha256_and_size(uri: str) -> tuple[str, int]:
     """sha256 (64 hex digits) and number of bytes of the content, read once in blocks."""
     digest, read = hashlib.sha256(), 0
-    with _reading(uri), open_input(uri) as file:
+    with reading(uri), open_input(uri) as file:
         while block := file.read(8 << 20):
             digest.update(block)
             read += len(block)
@@ -239,7 +226,7 @@ def read_batches(
 
     A file without rows gives no batch. InputError names a column that is not there.
     """
-    with open_input(uri) as file, _reading(uri):
+    with open_input(uri) as file, reading(uri):
         parquet, schema = _parquet(uri, file, columns)
         for batch in parquet.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns)):
             chosen = batch if columns is None else batch.select(list(columns))
@@ -248,7 +235,7 @@ def read_batches(
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A whole Parquet file as a table, with `columns` in the order asked."""
-    with open_input(uri) as file, _reading(uri):
+    with open_input(uri) as file, reading(uri):
         parquet, schema = _parquet(uri, file, columns)
         table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
         return (table if columns is None else table.select(list(columns))).cast(schema)
@@ -256,7 +243,7 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
 
 def read_schema(uri: str) -> pa.Schema:
     """The Arrow schema of a Parquet file."""
-    with open_input(uri) as file, _reading(uri):
+    with open_input(uri) as file, reading(uri):
         return _parquet(uri, file, None)[1]
 
 
@@ -304,12 +291,12 @@ def _local_output(path: str, *, sync: bool) -> Iterator[BinaryIO]:
     folder, name = os.path.split(path)
     unique = f"{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
     temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{unique}-{name[:100]}")
-    with _output_errors():
+    with output_errors():
         os.makedirs(folder or ".", exist_ok=True)
         file = pa.OSFile(temporary, "wb")
     try:
         yield file
-        with _output_errors():
+        with output_errors():
             file.close()
             if sync:
                 _flush_to_disk(temporary)
@@ -337,7 +324,7 @@ def _object_output(fs: pafs.FileSystem, path: str) -> Iterator[BinaryIO]:
     # Closing an Arrow output stream publishes what was written so far, and it cannot be aborted: so spool, then put.
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
         yield spool  # type: ignore[misc]
-        with _output_errors():
+        with output_errors():
             spool.seek(0)
             # Arrow would compress a second time by suffix.
             stream = fs.open_output_stream(path, compression=None)
@@ -389,7 +376,7 @@ def delete_file(uri: str) -> None:
     """Delete one file; nothing happens where there is none."""
     fs, path = resolve(uri)
     if exists(uri):
-        with _writing(uri), contextlib.suppress(FileNotFoundError):
+        with writing(uri), contextlib.suppress(FileNotFoundError):
             fs.delete_file(path)
 
 
@@ -399,7 +386,7 @@ def delete_dir(uri: str) -> None:
     if not path.strip("/"):
         raise StorageError(f"refusing to delete {uri!r}: it is the root of a filesystem")
     if is_directory(uri):
-        with _writing(uri), contextlib.suppress(FileNotFoundError):
+        with writing(uri), contextlib.suppress(FileNotFoundError):
             fs.delete_dir(path)
 
 
@@ -429,55 +416,3 @@ def clean_temporaries(uri: str) -> int:
     for found in left:
         delete_file(found)
     return len(left)
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-def cannot_write(uri: str, error: OSError) -> StorageError:
-    """`error` as a StorageError that names the path and the cure."""
-    what = os.strerror(error.errno) if error.errno else str(error)
-    cure = CURES.get(error.errno or 0, "check that the place exists and that your credentials allow writing there")
-    return StorageError(f"cannot write {uri} ({what}): {cure}")
-
-
-def _missing(uri: str, what: str) -> InputError:
-    return InputError(f"{uri} {what}; check the spelling, or list it with `ls` or the store's own command")
-
-
-@contextlib.contextmanager
-def _output_errors() -> Iterator[None]:
-    """Mark errors that come from the output itself, apart from those of whatever the caller reads meanwhile."""
-    try:
-        yield
-    except OSError as error:
-        error.__eyas_output__ = True  # type: ignore[attr-defined]
-        raise
-
-
-@contextlib.contextmanager
-def _writing(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise cannot_write(uri, error) from error
-
-
-@contextlib.contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(uri, "does not exist") from error
-    except PermissionError as error:
-        raise StorageError(
-            f"cannot read {uri} (permission denied): change its permissions or your credentials"
-        ) from error
-    except IsADirectoryError as error:
-        raise _missing(uri, "is a folder, not a file") from error
-    except OSError as error:
-        if error.errno is None and "is a directory" in str(error):
-            raise _missing(uri, "is a folder, not a file") from error
-        raise StorageError(
-            f"cannot read {uri} ({error}): check the place and your credentials; a rerun resumes"
-        ) from error

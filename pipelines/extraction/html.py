@@ -7,6 +7,8 @@ one of the reasons below. Nothing depends on time: a page has limits of size, no
 from __future__ import annotations
 
 import codecs
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol, runtime_checkable
 
@@ -34,8 +36,12 @@ class HtmlEngine(Protocol):
     An engine that keeps tables, code or formulas differs in what it writes into the text, not in this protocol.
     """
 
-    def extract_text(self, html: str) -> str:
-        """The text of a page within limits, "" where there is none. The same page gives the same text, always."""
+    def extract_text(self, html: str, num_text_characters: int | None = None) -> str:
+        """The text of a page within limits, "" where there is none. The same arguments give the same text, always.
+
+        `num_text_characters` is what `measure_page` says of this page: more than its text has, menus and all. An engine
+        may spare itself work by it, or pass it over.
+        """
         ...
 
 
@@ -56,9 +62,9 @@ class ExtractHtml:
     def __post_init__(self) -> None:
         if isinstance(self.engine, str):
             object.__setattr__(self, "engine", engine_named(self.engine))
-        if not isinstance(self.engine, HtmlEngine):
+        if not isinstance(self.engine, HtmlEngine) or not _takes_two(self.engine.extract_text):
             raise ConfigError(
-                f"ExtractHtml: engine {self.engine!r} has no extract_text(html); expected one of {ENGINES}"
+                f"ExtractHtml: engine {self.engine!r} has no extract_text(html, num_text_characters); expected one of {ENGINES}"
             )
 
     def extract(self, raw: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Quarantined]]:
@@ -95,11 +101,11 @@ class ExtractHtml:
         text = decoded.text
         if kind == HTML:
             as_fetched = decoded.charset == "utf-8" and not decoded.num_replaced and content[:3] != codecs.BOM_UTF8
-            fault = self.limits.fault_of_page(content if as_fetched else text.encode())
-            if fault is not None:
-                return fault
+            size = self.limits.measure(content if as_fetched else text.encode())
+            if size.fault is not None:
+                return size.fault
             try:
-                text = self.engine.extract_text(text)  # type: ignore[union-attr]
+                text = self.engine.extract_text(text, size.num_text_characters)  # type: ignore[union-attr]
             except MemoryError:
                 raise
             except Exception as error:  # whatever a page does to an engine, it does to that page alone
@@ -108,6 +114,15 @@ class ExtractHtml:
         if 4 * len(text) > most and len(text.encode()) > most:  # a character has at most 4 bytes
             return TEXT_TOO_LARGE, f"more than max_text_bytes = {most} of text"
         return text
+
+
+def _takes_two(method: Callable[..., str]) -> bool:
+    """Whether an engine can be called as it will be; else every page would be set aside with a TypeError."""
+    try:
+        inspect.signature(method).bind("", 0)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def engine_named(name: str) -> HtmlEngine:

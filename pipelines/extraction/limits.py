@@ -40,6 +40,17 @@ MAX_TEXT_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class PageSize:
+    """What one look at a page says: `(reason, detail)` of the first limit it exceeds, or None, and how much text it has.
+
+    `num_text_characters` is that of `measure_page`, 0 where the page was too large to be measured.
+    """
+
+    fault: tuple[str, str] | None
+    num_text_characters: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PageLimits:
     """Bounds of one page, all inclusive. Raises ConfigError for a bound below 1."""
 
@@ -54,13 +65,17 @@ class PageLimits:
             if bound < 1:
                 raise ConfigError(f"PageLimits: {name} = {bound}; give a number of 1 or more")
 
-    def fault_of_page(self, html: bytes) -> tuple[str, str] | None:
-        """`(reason, detail)` of the first limit that a page (UTF-8) exceeds, or None. One pass; the page is not parsed."""
+    def measure(self, html: bytes) -> PageSize:
+        """The size of a page (UTF-8) within these limits. One pass; the page is not parsed."""
         if len(html) > self.max_html_bytes:
-            return HTML_TOO_LARGE, f"{len(html)} bytes > max_html_bytes = {self.max_html_bytes}"
-        nodes, depth, attributes = measure_page(
+            detail = f"{len(html)} bytes > max_html_bytes = {self.max_html_bytes}"
+            return PageSize(fault=(HTML_TOO_LARGE, detail), num_text_characters=0)
+        nodes, depth, attributes, characters = measure_page(
             np.frombuffer(html, np.uint8), self.max_nodes, self.max_depth, self.max_attributes
         )
+        return PageSize(fault=self._fault(nodes, depth, attributes), num_text_characters=characters)
+
+    def _fault(self, nodes: int, depth: int, attributes: int) -> tuple[str, str] | None:
         if depth > self.max_depth:
             return TOO_DEEP, f"{depth} elements open at once > max_depth = {self.max_depth}"
         if attributes > self.max_attributes:

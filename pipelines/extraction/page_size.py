@@ -102,15 +102,28 @@ _HTML_TYPES: Final = tuple(np.frombuffer(name, np.uint8) for name in (b"text/htm
 
 
 @njit(cache=True, nogil=True)
+def _row_of(keys: Any, key: int) -> int:
+    """The first row of sorted `keys` that is not below `key`, as `np.searchsorted` finds it."""
+    first, last = 0, keys.size
+    while first < last:
+        middle = (first + last) >> 1
+        if keys[middle] < key:
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+@njit(cache=True, nogil=True)
 def _kind(key: int) -> int:
-    row = np.searchsorted(NAME_KEYS, key)
+    row = _row_of(NAME_KEYS, key)
     return int(NAME_KINDS[row]) if row < NAME_KEYS.size and NAME_KEYS[row] == key else ORDINARY
 
 
 @njit(cache=True, nogil=True)
 def _foreign_within(tag: Any, outer: int, key: int) -> int:
     """The foreign content that the children of a foreign element are in: `outer`, or 0 where HTML's rules return."""
-    row = np.searchsorted(INTEGRATION_KEYS, key)
+    row = _row_of(INTEGRATION_KEYS, key)
     if row == INTEGRATION_KEYS.size or INTEGRATION_KEYS[row] != key or INTEGRATION_IN[row] != outer:
         return outer
     if key == ANNOTATION and find(tag, 0, _HTML_TYPES[0]) == tag.size and find(tag, 0, _HTML_TYPES[1]) == tag.size:
@@ -159,16 +172,33 @@ def _height_before_start_tag(stack: Any, top: int, key: int, kind: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def measure_page(html: Any, max_nodes: int, max_depth: int, max_attributes: int) -> tuple[int, int, int]:
-    """`(num_nodes, depth, num_attributes)` of a page, uint8: nodes, most open elements, most attributes of one tag.
+def count_characters(html: Any, start: int, stop: int) -> int:
+    """Characters of a stretch of UTF-8 without white space (ASCII controls too), and one for each run of that.
 
+    A character is a byte that continues none; references such as `&amp;` count as they are written.
+    """
+    num, in_space = 0, False
+    for k in range(start, stop):
+        byte = html[k]
+        is_space = byte <= 32
+        num += (not is_space and (byte & 0xC0) != 0x80) or (is_space and not in_space)
+        in_space = is_space
+    return num
+
+
+@njit(cache=True, nogil=True)
+def measure_page(html: Any, max_nodes: int, max_depth: int, max_attributes: int) -> tuple[int, int, int, int]:
+    """`(num_nodes, depth, num_attributes, num_text_characters)` of a page, uint8.
+
+    Nodes; most open elements; most attributes of one tag; and `count_characters` of all that is outside of tags,
+    comments, declarations, scripts and other raw text: menus and footers too, so it is more than an engine finds.
     Ends at the first figure above its maximum, so that time is bounded by bytes + max_nodes * max_depth.
     """
     size = html.size
     stack = np.zeros((max_depth + 2, 4), np.int64)
     formats = np.zeros((max_depth + 2, 3), np.int64)
     top, active, floor, has_form = 0, 0, 0, False
-    nodes, depth, most_attributes = 0, 0, 0
+    nodes, depth, most_attributes, characters = 0, 0, 0, 0
     at = 0
     while at < size and nodes <= max_nodes and depth <= max_depth and active <= max_depth:
         start = at
@@ -188,10 +218,10 @@ def measure_page(html: Any, max_nodes: int, max_depth: int, max_attributes: int)
             at += 1
             while at < size and html[at] != LT:
                 at += 1
+            characters += count_characters(html, start, at)
             continue
         end, key = read_name(html, first)
         at, num_attributes, slashed = skip_attributes(html, end)
-        tag = html[start:at]
         known = _kind(key)
         kind, breaks_out = known & ~BREAKS_OUT, (known & BREAKS_OUT) != 0
         if kind == HEADING:  # any heading's end tag closes any heading
@@ -219,7 +249,7 @@ def measure_page(html: Any, max_nodes: int, max_depth: int, max_attributes: int)
             if height < top:
                 active = pop_to(stack, formats, height, top, active)
                 top = height
-                floor = floor_of(stack, top)
+                floor = floor_of(stack, top) if floor > 0 else 0  # an outer one is never larger
             if key == BR:  # counts as a start tag
                 reopened = reopen(stack, formats, top, active, floor, max_depth + 1)
                 nodes += reopened - top
@@ -229,10 +259,13 @@ def measure_page(html: Any, max_nodes: int, max_depth: int, max_attributes: int)
 
         nodes += 1
         most_attributes = max(most_attributes, num_attributes)
-        if most_attributes > max_attributes or (kind == PLAINTEXT and not in_foreign):
+        if most_attributes > max_attributes:
+            break
+        if kind == PLAINTEXT and not in_foreign:
+            characters += count_characters(html, at, size)
             break
         height = top
-        if in_foreign and breaks_out and (key != FONT or _has_font_attribute(tag)):
+        if in_foreign and breaks_out and (key != FONT or _has_font_attribute(html[start:at])):
             while height > 0 and stack[height - 1, WITHIN] != 0:
                 height -= 1
             in_foreign = False
@@ -242,7 +275,7 @@ def measure_page(html: Any, max_nodes: int, max_depth: int, max_attributes: int)
                 continue
             has_form = True
         if in_foreign:
-            within = _foreign_within(tag, stack[height - 1, WITHIN], key)
+            within = _foreign_within(html[start:at], stack[height - 1, WITHIN], key)
             kind, is_formatting = POINT if within == 0 else ORDINARY, False
             is_pushed = not slashed
         else:
@@ -260,7 +293,7 @@ def measure_page(html: Any, max_nodes: int, max_depth: int, max_attributes: int)
         if height < top:
             active = pop_to(stack, formats, height, top, active)
             top = height
-            floor = floor_of(stack, top)
+            floor = floor_of(stack, top) if floor > 0 else 0
         if kind == UNNESTED and not in_foreign:
             for row in range(active - 1, floor - 1, -1):
                 if formats[row, NAME] == key:
@@ -286,4 +319,4 @@ def measure_page(html: Any, max_nodes: int, max_depth: int, max_attributes: int)
             kind = FORMATTING if kind == UNNESTED else ORDINARY if kind in (FOREIGN, OPTION) else kind
             top = push(stack, top, key, kind, within, active)
             depth = max(depth, top)
-    return nodes, max(depth, active), most_attributes
+    return nodes, max(depth, active), most_attributes, characters

@@ -30,8 +30,9 @@ _NOT_CONTENT: Final = (
 class Resiliparse:
     """Main content as resiliparse finds it, or the page without what is marked as no content.
 
-    The latter where the former has less than `min_main_fraction` of its characters; 0 turns that off. The other fields
-    are resiliparse's own. Raises ConfigError for a fraction outside 0 to 1.
+    The latter where the former has less than `min_main_fraction` of its characters; 0 turns that off. It is not even
+    read where the main content has at least that fraction of all text characters of the page, if their number is given:
+    see `extract_text`. The other fields are resiliparse's own. Raises ConfigError for a fraction outside 0 to 1.
     """
 
     min_main_fraction: float = 0.25
@@ -51,8 +52,13 @@ class Resiliparse:
         if not 0 <= self.min_main_fraction <= 1:
             raise ConfigError(f"Resiliparse: min_main_fraction = {self.min_main_fraction}; give a fraction from 0 to 1")
 
-    def extract_text(self, html: str) -> str:
-        """Lines of text, blocks apart; "" where the page has none. Raises what resiliparse raises."""
+    def extract_text(self, html: str, num_text_characters: int | None = None) -> str:
+        """Lines of text, blocks apart; "" where the page has none. Raises what resiliparse raises.
+
+        The main content stays without a second reading if it has at least `min_main_fraction * num_text_characters`
+        characters. Otherwise, and with None, both readings are compared. That can only differ where the plainer reading
+        is longer than the page's text characters: by line breaks, indentation, `links`, `alt_texts` and the like.
+        """
         tree = HTMLTree.parse(html)
         options = {
             "preserve_formatting": True,
@@ -72,6 +78,8 @@ class Resiliparse:
             **options,
         )
         if not self.min_main_fraction:
+            return main
+        if num_text_characters is not None and len(main) >= self.min_main_fraction * num_text_characters:
             return main
         whole: str = extract_plain_text(tree, skip_elements=_NOT_CONTENT, **options)
         return whole if len(main) < self.min_main_fraction * len(whole) else main

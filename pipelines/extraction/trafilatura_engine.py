@@ -37,8 +37,8 @@ class Trafilatura:
         if self.focus not in FOCUSES:
             raise ConfigError(f"Trafilatura: focus = {self.focus!r}; expected one of {', '.join(FOCUSES)}")
 
-    def extract_text(self, html: str) -> str:
-        """Lines of text; "" where trafilatura finds none."""
+    def extract_text(self, html: str, num_text_characters: int | None = None) -> str:
+        """Lines of text; "" where trafilatura finds none. The number of characters is passed over."""
         # it reports pages without content as errors, which without any handler end up on stderr
         logging.getLogger("trafilatura").addHandler(_SILENT)
         text = trafilatura.extract(
