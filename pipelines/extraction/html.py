@@ -64,7 +64,8 @@ class ExtractHtml:
             object.__setattr__(self, "engine", engine_named(self.engine))
         if not isinstance(self.engine, HtmlEngine) or not _takes_two(self.engine.extract_text):
             raise ConfigError(
-                f"ExtractHtml: engine {self.engine!r} has no extract_text(html, num_text_characters); expected one of {ENGINES}"
+                f"ExtractHtml: engine {self.engine!r} has no extract_text(html, num_text_characters); "
+                f"expected one of {ENGINES}"
             )
 
     def extract(self, raw: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Quarantined]]:

@@ -78,4 +78,4 @@ def test_no_real_page_comes_near_a_limit():
     for name in ("wcxb-dev", "pages-dev-000", "docs-multilingual-dev"):
         with shared_path(f"web/{name}.warc.gz").open("rb") as file:
             for record in ArchiveIterator(file, record_types=WarcRecordType.response, parse_http=True):
-                assert tight.limits.fault_of_page(record.reader.read()) is None, record.headers["WARC-Record-ID"]
+                assert tight.limits.measure(record.reader.read()).fault is None, record.headers["WARC-Record-ID"]

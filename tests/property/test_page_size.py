@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from pipelines.extraction.page_size import measure_page
@@ -56,9 +57,10 @@ def test_well_formed_pages_are_measured_exactly(html):
 @given(st.binary(max_size=300) | st.text(alphabet="<>/!-ab p=\"'?[]\0\n", max_size=300).map(str.encode))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_measured(content):
-    nodes, depth, attributes = measure_page(np.frombuffer(content, np.uint8), NO_LIMIT, 256, NO_LIMIT)
+    nodes, depth, attributes, characters = measure_page(np.frombuffer(content, np.uint8), NO_LIMIT, 256, NO_LIMIT)
     assert 0 <= depth <= len(content)
     assert 0 <= attributes <= len(content)
+    assert 0 <= characters <= len(content)
     assert (nodes == 0) <= (b"<" not in content or content.strip(b"<") == b"" or b"</" in content)
 
 
@@ -85,7 +87,7 @@ def test_soup_does_not_grow_unseen():
     for _ in range(3000):
         html = soup(generator)
         nodes, depth = parsed(html)
-        found_nodes, found_depth, _ = measured(html)
+        found_nodes, found_depth, *_ = measured(html)
         assert nodes <= 3 * found_nodes + 20, html
         assert depth <= 3 * found_depth + 60, html
 
@@ -111,8 +113,8 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_seen(name):
-    _, depth, _ = measured(BOMBS[name], 200_000, 256)
-    nodes, _, _ = measured(BOMBS[name], 20_000)
+    _, depth, *_ = measured(BOMBS[name], 200_000, 256)
+    nodes, *_ = measured(BOMBS[name], 20_000)
     assert depth > 256 or nodes > 20_000
 
 
@@ -132,10 +134,44 @@ HARMLESS = {
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_sloppy_pages_are_not_deep(name):
-    nodes, depth, _ = measured(HARMLESS[name], 200_000, 256)
+    nodes, depth, *_ = measured(HARMLESS[name], 200_000, 256)
     assert depth < 20
     assert nodes < 20_000
 
 
 def test_attributes_of_one_tag_are_counted():
     assert measured("<p a b=1 c = '2' d=\"3\" / e=f/>g h</p i j k l m n o><br p>")[2] == 5
+
+
+@pytest.mark.parametrize(
+    ("html", "num_characters"),
+    [
+        ("", 0),
+        ("<p>ab</p>", 2),
+        ("<p>a \n\t b</p>\n\n<p>c", 5),
+        ("<p>Grüße, 你好 😀", 11),
+        ("a < b &amp; c", 13),
+        ("<p title='not text'>x<!-- nor this --><?nor this?></nor this>", 1),
+        ("<style>p{}</style><script>x = '<p>'</script><title>t</title><textarea>t</textarea>x", 1),
+        ("<noscript>one</noscript>", 3),
+        ("<p>x<plaintext>a</plaintext>", 14),
+        ("<script>never ended", 0),
+    ],
+)
+def test_text_characters_are_those_outside_of_markup_and_raw_text(html, num_characters):
+    assert measured(html)[3] == num_characters
+
+
+@given(
+    st.lists(
+        st.text(alphabet="ab \n&;é你😀\u0301", max_size=8)
+        | st.sampled_from(["<p>", "</p>", "<div>", "<b>", "</b>", "<br>"]),
+        max_size=30,
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_text_has_at_most_the_characters_counted(parts):
+    """The promise that `Resiliparse` builds on: what it adds are line breaks between blocks."""
+    html = f"<body>{''.join(parts)}</body>"
+    text = extract_plain_text(HTMLTree.parse(html), preserve_formatting=False)
+    assert len(text) <= measured(html)[3] + html.count("<")

@@ -197,7 +197,7 @@ def test_hostile_pages_end_within_bounds(name):
 
 
 class Broken:
-    def extract_text(self, html: str) -> str:
+    def extract_text(self, html: str, num_text_characters: int | None = None) -> str:
         raise ValueError(f"cannot read {len(html)} characters")
 
 
@@ -221,6 +221,33 @@ def test_little_main_content_is_overruled_and_boilerplate_stays_out():
     assert "Imprint" not in overruled
 
 
+def test_main_content_is_not_overruled_where_the_page_has_too_little_else():
+    """The second reading is spared by the number of text characters, and the rule is inclusive."""
+    page = f"<body><div class=sidebar><p>{STORY * 3}</p></div><p>Short.</p></body>"
+    engine = Resiliparse()
+    main = Resiliparse(min_main_fraction=0).extract_text(page)
+    assert main == "Short."
+    assert engine.extract_text(page, 4 * len(main)) == main
+    assert engine.extract_text(page, 4 * len(main) + 1) == engine.extract_text(page) != main
+    assert ExtractHtml().text_of(page.encode(), "text/html", None) == engine.extract_text(page)
+
+
+class Measured:
+    def extract_text(self, html: str, num_text_characters: int | None = None) -> str:
+        return str(num_text_characters)
+
+
+def test_the_engine_is_told_how_much_text_the_page_has():
+    assert ExtractHtml(engine=Measured()).text_of("<p title=x>é\n 你".encode(), "text/html", None) == "3"
+    latin = "<html><p>Une soirée très agréable à l'été".encode("latin-1")
+    assert ExtractHtml(engine=Measured()).text_of(latin, "text/html", "latin-1") == "32"
+
+
+class Outdated:
+    def extract_text(self, html: str) -> str:
+        return html
+
+
 def test_settings_reach_the_engine():
     page = "<main><p>" + STORY + "</p><img alt='A lamp'><a href='/x'>link</a><ul><li>one</ul></main>"
     plain = Resiliparse().extract_text(page)
@@ -238,6 +265,7 @@ def test_settings_reach_the_engine():
     [
         lambda: ExtractHtml(engine="goose"),
         lambda: ExtractHtml(engine=None),
+        lambda: ExtractHtml(engine=Outdated()),
         lambda: Resiliparse(min_main_fraction=1.5),
         lambda: Trafilatura(focus="speed"),
         lambda: PageLimits(max_depth=0),
