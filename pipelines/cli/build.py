@@ -43,6 +43,12 @@ def add(subparsers: Any) -> None:
         metavar="stage.field=value",
         help="set a field of every stage or maker of that name, or of the extractor (extract.field); may be repeated",
     )
+    parser.add_argument(
+        "--dropped-text",
+        choices=("all", "sample", "none"),
+        default="",
+        help="texts of dropped documents to store (default: sample, 1%% by hash and at least 100 for each reason)",
+    )
     parser.add_argument("--text-field", default="", help="column or key that holds the text (JSONL, Parquet)")
     parser.add_argument(
         "--id-field", default="", help="column, key or WARC header that holds the id; 'none' numbers records by place"
@@ -84,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--root is empty; name the directory or URI under which artifacts are written")
     request = Request(
         recipe=arguments.recipe, inputs=tuple(arguments.input), settings=tuple(arguments.set), name=arguments.name,
-        text_field=arguments.text_field, id_field=arguments.id_field,
+        text_field=arguments.text_field, id_field=arguments.id_field, dropped_text=arguments.dropped_text,
     )  # fmt: skip
     options = BuildOptions(
         root=arguments.root,

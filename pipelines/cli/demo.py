@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     seconds: dict[str, float] = {}
     for artifact in line.in_order():
         began = time.monotonic()
-        built.extend(build_all((artifact,), options))
+        request = line.request_of(artifact)
+        built.extend(build_all((artifact,), replace(options, recipe=request.record() if request else {})))
         seconds[artifact.name] = time.monotonic() - began
     report = storage.join(root, "report.html")
     storage.write_bytes(report, report_of(built, title="eyas demo", seconds=seconds).encode())

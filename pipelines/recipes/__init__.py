@@ -28,7 +28,7 @@ from pipelines.extraction import ExtractHtml
 from pipelines.fingerprint import OUR_PACKAGES, File
 from pipelines.makers.process import Process
 from pipelines.pipeline import parse_like
-from pipelines.readers.suffixes import kind_of
+from pipelines.readers.suffixes import SUFFIXES, kind_of
 from pipelines.stage import stage_name
 
 CORPORA = ("web", "multilingual", "code", "math", "synthetic")
@@ -45,6 +45,7 @@ class Request:
     name: str = ""
     text_field: str = ""
     id_field: str = ""
+    dropped_text: str = ""
 
     def record(self) -> dict[str, Any]:
         """As plain JSON, with local paths made absolute, so that any working directory will do later on."""
@@ -82,7 +83,21 @@ def describe(request: Request) -> Artifact:
         ) from error
     if not isinstance(artifact, Artifact):
         raise ConfigError(f"recipe {request.recipe!r} returned {type(artifact).__name__}; return an Artifact")
+    if request.dropped_text:
+        artifact = _with_dropped_text(artifact, request.dropped_text, {})
     return apply_settings(artifact, request.settings)
+
+
+def _with_dropped_text(node: Any, mode: str, seen: dict[int, Any]) -> Any:
+    """The graph with `dropped_text` set on every maker that stores dropped documents."""
+    if isinstance(node, Source):
+        return node
+    if id(node) not in seen:
+        stores = "dropped_text" in getattr(node.maker, "__dataclass_fields__", {})
+        maker = dataclasses.replace(node.maker, dropped_text=mode) if stores else node.maker
+        inputs = tuple(_with_dropped_text(parent, mode, seen) for parent in node.inputs)
+        seen[id(node)] = dataclasses.replace(node, maker=maker, inputs=inputs)
+    return seen[id(node)]
 
 
 def describe_again(record: Mapping[str, Any]) -> Artifact:
@@ -308,5 +323,12 @@ def _is_warc_file(uri: str) -> bool:
 
 
 def _reader_fields(request: Request) -> tuple[tuple[str, str], ...]:
-    fields = {"text_field": request.text_field, "id_field": request.id_field}
-    return tuple((name, "" if value == "none" else value) for name, value in fields.items() if value)
+    """`id` sets the field of every reader, `jsonl:id` that of one kind of file; `none` numbers records by place."""
+    fields = []
+    for name, value in (("text_field", request.text_field), ("id_field", request.id_field)):
+        kind, colon, field = value.partition(":")
+        if not (colon and kind in SUFFIXES):
+            kind, field = "", value
+        if field:
+            fields.append((f"{kind}.{name}" if kind else name, "" if field == "none" else field))
+    return tuple(fields)

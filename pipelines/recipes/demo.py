@@ -6,7 +6,6 @@ In: the folder `samples/` and the standard library of the running Python. Out: a
 
 from __future__ import annotations
 
-import importlib
 import json
 import sysconfig
 from collections.abc import Iterable
@@ -15,10 +14,9 @@ from pathlib import Path
 
 from mixtures.mix import Mix
 from mixtures.mixture import parse_mixture
-from pipelines.artifact import Artifact, Source
+from pipelines.artifact import Artifact
 from pipelines.errors import InputError
-from pipelines.extraction import ExtractHtml
-from pipelines.recipes import CORPORA
+from pipelines.recipes import CORPORA, Request, describe
 from pipelines.recipes.smoke import SmokeTrain
 from tokenizer_training.tokenize import Tokenize
 from tokenizer_training.train import TrainTokenizer
@@ -32,13 +30,24 @@ MIXTURE = Path(__file__).resolve().parents[2] / "mixtures" / "recipes" / "demo.t
 
 @dataclass(frozen=True, kw_only=True)
 class DemoLine:
-    """The artifacts of the demo: `corpora` by name, each already unique, and what is made of them."""
+    """The artifacts of the demo: `corpora` by name, each already unique, and what is made of them.
 
+    `requests` are the command lines that would build the corpora; they go into the manifests.
+    """
+
+    requests: dict[str, Request]
     corpora: dict[str, Artifact]
     tokenizer: Artifact
     tokens: dict[str, Artifact]
     mixture: Artifact
     smoke: Artifact
+
+    def request_of(self, artifact: Artifact) -> Request | None:
+        """The request that describes `artifact` again, where it belongs to a corpus."""
+        named = {
+            node.name: self.requests[name] for name, corpus in self.corpora.items() for node in _with_inputs(corpus)
+        }
+        return named.get(artifact.name)
 
     def in_order(self) -> tuple[Artifact, ...]:
         """Every artifact with all that it is made of, each once, inputs first."""
@@ -58,16 +67,12 @@ def demo_line(samples: Path, prepared: Path) -> DemoLine:
         "math": (samples / "math" / "questions.jsonl", samples / "math" / "pages.warc.gz", prepared / "math.jsonl"),
         "synthetic": (samples / "synthetic",),
     }
-    corpora = {}
-    for name in CORPORA:
-        # Ids are the samples' own where a format has them; WARC records bring theirs.
-        source = Source(
-            name=name,
-            inputs=tuple(str(path) for path in inputs[name]),
-            reader_fields=(("jsonl.id_field", "id"),),
-            extractor=ExtractHtml(),
-        )
-        corpora[name] = importlib.import_module(f"pipelines.recipes.{name}").recipe(source)
+    # Ids are the samples' own where a format has them; WARC records bring theirs.
+    requests = {
+        name: Request(recipe=name, inputs=tuple(str(path) for path in inputs[name]), id_field="jsonl:id")
+        for name in CORPORA
+    }
+    corpora = {name: describe(request) for name, request in requests.items()}
     maker = TrainTokenizer(vocab_size=VOCAB_SIZE, num_reserved=NUM_RESERVED)
     tokenizer = Artifact(name="tokenizer", maker=maker, inputs=tuple(corpora.values()))
     tokens = {
@@ -77,7 +82,7 @@ def demo_line(samples: Path, prepared: Path) -> DemoLine:
     mixture = parse_mixture(MIXTURE.read_text(), where=str(MIXTURE))
     mixed = Artifact(name="mixture", maker=Mix(mixture=mixture), inputs=tuple(tokens.values()))
     smoke = Artifact(name="smoke", maker=SmokeTrain(), inputs=(mixed,))
-    return DemoLine(corpora=corpora, tokenizer=tokenizer, tokens=tokens, mixture=mixed, smoke=smoke)
+    return DemoLine(requests=requests, corpora=corpora, tokenizer=tokenizer, tokens=tokens, mixture=mixed, smoke=smoke)
 
 
 def prepare(samples: Path, prepared: Path) -> None:
