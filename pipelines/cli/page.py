@@ -9,10 +9,11 @@ from typing import Any
 from pipelines.cli import tables
 
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;max-width:86rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
 h1{font-size:1.5rem;margin-bottom:0}h2{font-size:1.05rem;margin:2rem 0 .4rem}p{margin:.2rem 0}
 table{border-collapse:collapse;display:block;overflow-x:auto}th,td{text-align:left;padding:.2rem .9rem .2rem 0;vertical-align:top}
-th{font-weight:600;border-bottom:1px solid #b8c0ca}td{border-bottom:1px solid #e8ebef;overflow-wrap:anywhere}
+th{font-weight:600;border-bottom:1px solid #b8c0ca}td{border-bottom:1px solid #e8ebef;white-space:nowrap}
+td:last-child{white-space:normal;overflow-wrap:break-word}
 td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.faint{color:#59636e}
 @media(prefers-color-scheme:dark){body{color:#e6e9ec;background:#15181c}th,td{border-color:#3a424c}.faint{color:#9aa4af}}
 """
