@@ -1,8 +1,8 @@
 """Lines that a page says more than once: removed but for the first, and counted.
 
-FineWeb's rule on duplicate lines (Penedo et al. 2024, arXiv 2406.17557; over 1% of the characters in its code) was set on text from
-which the extractor had removed repeated segments (trafilatura with `deduplicate=True`). Captions, pull quotes and
-teasers that stand twice on a page would else drop the article around them.
+FineWeb's rule on duplicate lines (Penedo et al. 2024, arXiv 2406.17557; over 1% of the characters in its code, 10% as
+printed) was set on text from which the extractor had removed repeated segments (trafilatura with `deduplicate=True`).
+Captions, pull quotes and teasers that stand twice on a page would else drop the article around them.
 """
 
 from __future__ import annotations
