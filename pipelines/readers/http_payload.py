@@ -179,7 +179,7 @@ def _as_stored(coding: bytes, body: bytes) -> bytes:
 def is_text(body: bytes) -> bool:
     """Whether the first 512 bytes hold no control characters but white space and ESC (ISO-2022).
 
-    Random bytes, such as those of an encoded body, pass with a chance below 1e-19.
+    An encoded body of any length holds control characters among its first bytes, and does not pass.
     """
     head = body[:512]
     return bool(TEXT_START.fullmatch(head)) and len(head) >= min(len(body), 1)

@@ -18,10 +18,12 @@ from pipelines.errors import ConfigError, InputError, QuarantineCap, ShardsFaile
 from pipelines.executors import attempt
 from pipelines.executors.local import Local
 from pipelines.fingerprint import fingerprint
+from pipelines.inventory import take_inventory
 from pipelines.makers.process import Process, process
 from pipelines.pipeline import Pipeline
 from pipelines.rules import ByAttribute, Rule
 from pipelines.schema import DOCUMENT, set_column
+from pipelines.shards import count_outcome
 from tests.integration.line_corpus import write_corpus
 from tests.unit.test_engine import LetterCount, Lines, Raises
 
@@ -284,3 +286,26 @@ def test_temporaries_of_living_processes_stay(tmp_path):
     assert storage.clean_temporaries(str(tmp_path)) == 1
     assert other.exists()
     assert not dead.exists()
+
+
+def test_a_store_without_timestamps_is_hashed_every_time(tmp_path):
+    uri = f"memory://{tmp_path.name}/a.txt"
+    checksums = set()
+    for text in (b"one line", b"two line"):
+        storage.write_bytes(uri, text)
+        (file,) = take_inventory("m", (uri,), root=str(tmp_path), executor=Local())
+        checksums.add(file.checksum)
+    assert len(checksums) == 2
+
+
+def test_a_language_column_that_is_no_string_is_counted():
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "source": ["s", "s"],
+            "text": pa.array(["a", "b"], pa.large_string()),
+            "language": pa.array([7, None], pa.int64()),
+        }
+    )
+    reasons = pa.array([[], ["x/y"]], pa.list_(pa.string()))
+    counts = count_outcome(batch, reasons, num_bytes=pa.array([1, 1], pa.int64()))
+    assert {name: row["documents"] for name, row in counts["languages"].items()} == {"7": 1, "none": 1}
