@@ -39,10 +39,10 @@ from pipelines.artifact import Artifact, Built
 from pipelines.errors import ConfigError
 from pipelines.executors import Needs
 from pipelines.kernels.minhash import MinHashConfig
-from pipelines.makers.candidates import KEYS_PER_BUCKET, pair_bucket, sign_part
-from pipelines.makers.clusters import BYTES_PER_DOCUMENT, connect
-from pipelines.makers.election import elect_keepers, gather_members
 from pipelines.makers.keepers import Prefer, check_prefer, check_prefer_columns
+from pipelines.makers.near.candidates import KEYS_PER_BUCKET, pair_bucket, sign_part
+from pipelines.makers.near.clusters import BYTES_PER_DOCUMENT, connect
+from pipelines.makers.near.election import elect_keepers, gather_members
 from pipelines.makers.outcome import (
     DROPPED_TEXT,
     Judgement,

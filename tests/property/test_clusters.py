@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.makers.candidates import star_edges
-from pipelines.makers.clusters import labels, unite
 from pipelines.makers.keepers import group_starts
+from pipelines.makers.near.candidates import star_edges
+from pipelines.makers.near.clusters import labels, unite
+from pipelines.makers.near.verify import SMALL_CLUSTER, elect
 from pipelines.makers.shuffle import bucket_of
-from pipelines.makers.verify import SMALL_CLUSTER, elect
 
 
 def components(num: int, edges: list[tuple[int, int]]) -> list[int]:

@@ -23,7 +23,8 @@ import pyarrow as pa
 from pipelines import storage
 from pipelines.kernels.minhash import MinHashConfig, band_keys, signatures_of_texts
 from pipelines.makers.keepers import group_starts
-from pipelines.makers.outcome import Bucket, NumberedPart
+from pipelines.makers.near.strata import columns_of_strata, count_strata, strata_of, sum_strata
+from pipelines.makers.outcome import Bucket, NumberedPart, verdicts_of
 from pipelines.makers.shuffle import ShuffleWriter, bucket_of, read_bucket
 from pipelines.shards import ShardOutput
 
@@ -34,21 +35,56 @@ EDGES: Final = pa.schema([pa.field("document", pa.int64()), pa.field("centre", p
 EDGE_BATCH_ROWS: Final = 1 << 18
 
 
-def sign_part(part: NumberedPart, out: ShardOutput, *, config: MinHashConfig, num_buckets: int) -> dict[str, Any]:
-    """First pass: `keys/`, the band keys of one part, each with its document. Counts documents and shingles."""
-    ordinal, num_shingles, num_wordless = part.first, 0, 0
+def sign_part(
+    part: NumberedPart,
+    out: ShardOutput,
+    *,
+    config: MinHashConfig,
+    num_buckets: int,
+    exact: tuple[str, ...] = (),
+    num_parts: int = 1,
+) -> dict[str, Any]:
+    """First pass: `keys/`, the band keys of one part, each with its document. Counts documents, shingles and strata.
+
+    `exact` holds verdicts of exact dedup by part, if it ran: what it drops has no key and is in no stratum.
+    """
+    ordinal, num_shingles, num_wordless, strata = part.first, 0, 0, []
+    unique = unique_rows(exact, part, num_parts)
+    columns = ["text", *columns_of_strata(storage.read_schema(part.uri))]
     with ShuffleWriter(out, "keys", KEYS, num_buckets=num_buckets) as shuffle:
-        for batch in storage.read_batches(part.uri, ["text"]):
+        for batch in storage.read_batches(part.uri, columns):
+            rows = np.arange(ordinal, ordinal + batch.num_rows)
+            chosen = unique[rows - part.first]
+            ordinal += batch.num_rows
+            batch, rows = batch.filter(pa.array(chosen)), rows[chosen]
+            strata.append(count_strata(strata_of(batch)))
             signatures, shingles = signatures_of_texts(batch.column("text"), config)
             comparable = shingles > 0
             keys = band_keys(signatures[comparable], config).ravel()
-            documents = np.repeat(np.flatnonzero(comparable) + ordinal, config.num_bands)
-            rows = pa.RecordBatch.from_arrays([pa.array(keys), pa.array(documents)], schema=KEYS)
-            shuffle.write(rows, bucket_of(keys, num_buckets))
-            ordinal += batch.num_rows
+            documents = np.repeat(rows[comparable], config.num_bands)
+            shuffle.write(
+                pa.RecordBatch.from_arrays([pa.array(keys), pa.array(documents)], schema=KEYS),
+                bucket_of(keys, num_buckets),
+            )
             num_shingles += int(shingles.sum())
-            num_wordless += int(batch.num_rows - comparable.sum())
-    return {"rows": ordinal - part.first, "shingles": num_shingles, "documents_without_words": num_wordless}
+            num_wordless += int((~comparable).sum())
+    return {
+        "rows": ordinal - part.first,
+        "unique": int(unique.sum()),
+        "shingles": num_shingles,
+        "documents_without_words": num_wordless,
+        "strata": sum_strata(strata),
+    }
+
+
+def unique_rows(exact: tuple[str, ...], part: NumberedPart, num_parts: int) -> npt.NDArray[np.bool_]:
+    """Which rows of `part` the verdicts `exact` of exact dedup keep: bool [part.rows], all without verdicts."""
+    unique = np.ones(part.rows, np.bool_)
+    if exact:
+        verdicts = verdicts_of(exact, part, num_parts)
+        lost = verdicts.column("keeper_id").is_valid().combine_chunks()
+        unique[verdicts.column("row").filter(lost).to_numpy()] = False
+    return unique
 
 
 def pair_bucket(bucket: Bucket, out: ShardOutput, *, uris: tuple[str, ...], num_buckets: int) -> dict[str, Any]:

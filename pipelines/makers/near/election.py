@@ -18,9 +18,9 @@ from pipelines import storage
 from pipelines.kernels.minhash import MinHashConfig
 from pipelines.kernels.shingles import shingle_sets
 from pipelines.makers.keepers import Prefer, columns_to_read, group_starts, keeper_columns, order_by_preference
+from pipelines.makers.near.verify import elect
 from pipelines.makers.outcome import Bucket, NumberedPart, verdicts_of
 from pipelines.makers.shuffle import ShuffleWriter, bucket_of, read_bucket
-from pipelines.makers.verify import elect
 from pipelines.shards import ShardOutput
 
 VERDICT: Final = pa.schema(
