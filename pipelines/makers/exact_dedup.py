@@ -14,6 +14,7 @@ All empty texts are equal to each other. Three passes, none of which holds the t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -22,6 +23,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from pipelines import storage
@@ -52,7 +54,7 @@ from pipelines.makers.outcome import (
 )
 from pipelines.makers.shuffle import SUFFIX, ShuffleWriter, bucket_of, buckets_for, read_bucket
 from pipelines.passes import Passes
-from pipelines.shards import ShardOutput
+from pipelines.shards import Committed, ShardOutput
 
 NORMALIZE: Final = ("none", "whitespace")
 ROWS_PER_BUCKET: Final = 1 << 20
@@ -96,35 +98,39 @@ class ExactDedup:
     def make(self, inputs: tuple[Built, ...], passes: Passes) -> None:
         """Three passes; see the module."""
         parts = number_parts(inputs)
-        for part in parts:
-            check_prefer_columns(self.prefer, storage.read_schema(part.uri), where=part.uri)
-        num_buckets = buckets_for(sum(part.rows for part in parts), ROWS_PER_BUCKET)
-        digests = passes.run(
-            "digests",
-            partial(write_digests, prefer=self.prefer, normalize=self.normalize, num_buckets=num_buckets),
-            parts,
-        )
-        groups = passes.run(
-            "groups",
-            partial(
-                elect_keepers,
-                uris=tuple(commit.path("digests", SUFFIX) for commit in digests),
-                prefer=self.prefer,
-                num_buckets=num_buckets,
-                num_parts=len(parts),
-            ),
-            number_buckets(num_buckets),
-        )
+        groups = find_groups(parts, passes, prefer=self.prefer, normalize=self.normalize)
         uris = tuple(commit.path("verdicts", SUFFIX) for commit in groups)
         work = partial(keep_and_drop, uris=uris, num_parts=len(parts), dropped_text=self.dropped_text)
         passes.final(work, parts)
-        passes.note("exact_duplicate_groups", sum(commit.counts["groups"] for commit in groups))
-        passes.note("largest_exact_duplicate_group", max(commit.counts["largest_group"] for commit in groups))
+        for key, value in count_groups(groups).items():
+            passes.note(key, value)
 
 
 def dedup_exact(artifact: Artifact, *more: Artifact, name: str = "", **options: Any) -> Artifact:
     """Describe `artifact` (and `more`, as one) without exact duplicates; `options` are the fields of ExactDedup."""
     return Artifact(name=name or f"{artifact.name}-exact", maker=ExactDedup(**options), inputs=(artifact, *more))
+
+
+def find_groups(
+    parts: tuple[NumberedPart, ...], passes: Passes, *, prefer: Prefer, normalize: str
+) -> tuple[Committed, ...]:
+    """The first two passes: commits with `verdicts`, shuffle files whose buckets are parts (VERDICT)."""
+    for part in parts:
+        check_prefer_columns(prefer, storage.read_schema(part.uri), where=part.uri)
+    num_buckets = buckets_for(sum(part.rows for part in parts), ROWS_PER_BUCKET)
+    write = partial(write_digests, prefer=prefer, normalize=normalize, num_buckets=num_buckets)
+    digests = tuple(commit.path("digests", SUFFIX) for commit in passes.run("digests", write, parts))
+    elect = partial(elect_keepers, uris=digests, prefer=prefer, num_buckets=num_buckets, num_parts=len(parts))
+    return passes.run("groups", elect, number_buckets(num_buckets))
+
+
+def count_groups(groups: Sequence[Committed]) -> dict[str, int]:
+    """For the manifest: groups of equal texts, documents beyond the first of each, and the largest group."""
+    return {
+        "exact_duplicate_groups": sum(commit.counts["groups"] for commit in groups),
+        "exact_duplicates": sum(commit.counts["duplicates"] for commit in groups),
+        "largest_exact_duplicate_group": max(commit.counts["largest_group"] for commit in groups),
+    }
 
 
 def digests_of(texts: pa.Array, normalize: str) -> npt.NDArray[np.uint64]:
@@ -192,14 +198,14 @@ def keep_and_drop(
 ) -> dict[str, Any]:
     """Final pass: one part into kept, dropped and signals."""
     judge = partial(_judge, verdicts=verdicts_of(uris, part, num_parts))
-    return write_outcome(part, out, judge, reason=REASON, dropped_text=dropped_text)
+    return write_outcome(part, out, judge, dropped_text=dropped_text)
 
 
 def _judge(batch: pa.RecordBatch, first_row: int, *, verdicts: pa.Table) -> Judgement:
     found = verdicts_on_batch(verdicts, first_row, batch.num_rows)
     is_duplicate = found["keeper_id"].is_valid()
     return Judgement(
-        is_duplicate=is_duplicate.to_numpy(zero_copy_only=False),
+        reasons=pc.if_else(is_duplicate, pa.scalar(REASON), pa.scalar(None, pa.string())),
         extra={name: found[name] for name in ("keeper_source", "keeper_id")},
         signals={"duplicate_count": found["duplicate_count"].fill_null(1), "is_duplicate": is_duplicate},
     )

@@ -176,11 +176,11 @@ def keep_and_drop(
     part: NumberedPart, out: ShardOutput, *, uris: tuple[str, ...], num_parts: int, dropped_text: str, reason: str
 ) -> dict[str, Any]:
     """Final pass: one part into kept, dropped, signals and clusters."""
-    judge = partial(_judge, verdicts=verdicts_of(uris, part, num_parts), out=out)
-    return write_outcome(part, out, judge, reason=reason, dropped_text=dropped_text)
+    judge = partial(_judge, verdicts=verdicts_of(uris, part, num_parts), out=out, reason=reason)
+    return write_outcome(part, out, judge, dropped_text=dropped_text)
 
 
-def _judge(batch: pa.RecordBatch, first_row: int, *, verdicts: pa.Table, out: ShardOutput) -> Judgement:
+def _judge(batch: pa.RecordBatch, first_row: int, *, verdicts: pa.Table, out: ShardOutput, reason: str) -> Judgement:
     found = verdicts_on_batch(verdicts, first_row, batch.num_rows)
     is_duplicate = found["keeper_id"].is_valid()
     keeper = {name: found[name] for name in ("keeper_source", "keeper_id", "similarity")}
@@ -189,7 +189,7 @@ def _judge(batch: pa.RecordBatch, first_row: int, *, verdicts: pa.Table, out: Sh
     members |= {"cluster": found["cluster"], "cluster_size": found["cluster_size"], "kept": pc.invert(is_duplicate)}
     out.write("clusters", pa.RecordBatch.from_pydict(members | keeper).filter(in_cluster))
     return Judgement(
-        is_duplicate=is_duplicate.to_numpy(zero_copy_only=False),
+        reasons=pc.if_else(is_duplicate, pa.scalar(reason), pa.scalar(None, pa.string())),
         extra=keeper,
         signals={
             "cluster_size": found["cluster_size"].fill_null(1),

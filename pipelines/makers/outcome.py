@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import storage
 from pipelines.artifact import Built
 from pipelines.errors import ConservationError, InputError
-from pipelines.makers.process import id_hash
+from pipelines.makers.process import id_hashes
 from pipelines.makers.shuffle import read_bucket
 from pipelines.rules import Rule, to_json
 from pipelines.shards import ShardOutput, TextSample, add_counts, count_outcome, dropped_batch
@@ -95,9 +94,11 @@ def verdicts_on_batch(verdicts: pa.Table, first_row: int, num_rows: int) -> dict
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """The final pass on one batch, rows as in the batch: which are duplicates, of what, and what was measured."""
+    """The final pass on one batch, rows as in the batch: why each is dropped (`stage/reason`, null where it is kept),
+    what `dropped/` says of it beside that, and what was measured.
+    """
 
-    is_duplicate: npt.NDArray[np.bool_]
+    reasons: pa.Array
     extra: Mapping[str, pa.Array]
     signals: Mapping[str, pa.Array]
 
@@ -107,41 +108,37 @@ def write_outcome(
     out: ShardOutput,
     judge: Callable[[pa.RecordBatch, int], Judgement],
     *,
-    reason: str,
     dropped_text: str,
 ) -> dict[str, Any]:
     """Stream `part` into `kept/` (input schema), `dropped/`, `signals/` and `ids/`; return its counts.
 
-    `judge(batch, first_row)` judges the rows from `first_row` on. `reason` is `stage/reason`. Memory: a few batches.
+    `judge(batch, first_row)` judges the rows from `first_row` on. Memory: a few batches, and 8 bytes a document.
     """
     sample = TextSample(dropped_text)
     counts: dict[str, Any] = {}
-    hashes: list[int] = []
+    hashes = [np.zeros(0, np.uint64)]
     first_row = 0
     schema = storage.read_schema(part.uri)
     empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
     for batch in storage.read_batches(part.uri, batch_rows=BATCH_TEXT_ROWS):
-        counts = add_counts(counts, _write(batch, judge(batch, first_row), out, sample, reason))
-        pairs = zip(batch.column("source").to_pylist(), batch.column("id").to_pylist(), strict=True)
-        hashes.extend(id_hash(source, document) for source, document in pairs)
+        counts = add_counts(counts, _write(batch, judge(batch, first_row), out, sample))
+        hashes.append(id_hashes(batch))
         first_row += batch.num_rows
     if not counts:
-        counts = _write(empty, judge(empty, 0), out, sample, reason)
+        counts = _write(empty, judge(empty, 0), out, sample)
     if first_row != part.rows:
         raise ConservationError(
             f"{part.uri}: its manifest says {part.rows} rows, it has {first_row}; build the input again"
         )
-    out.open("ids", ".u64").write(np.sort(np.array(hashes, np.uint64)).astype("<u8").tobytes())
+    out.open("ids", ".u64").write(np.sort(np.concatenate(hashes)).astype("<u8").tobytes())
     counts["records"] = counts["documents"]
     return counts
 
 
-def _write(
-    batch: pa.RecordBatch, judgement: Judgement, out: ShardOutput, sample: TextSample, reason: str
-) -> dict[str, Any]:
-    lost = pa.array(judgement.is_duplicate)
-    ends = np.concatenate([np.zeros(1, np.int32), np.cumsum(judgement.is_duplicate, dtype=np.int32)])
-    reasons = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array([reason] * int(ends[-1]), pa.string()))
+def _write(batch: pa.RecordBatch, judgement: Judgement, out: ShardOutput, sample: TextSample) -> dict[str, Any]:
+    lost = judgement.reasons.is_valid()
+    ends = np.concatenate([np.zeros(1, np.int32), np.cumsum(lost.to_numpy(zero_copy_only=False), dtype=np.int32)])
+    reasons = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), judgement.reasons.drop_null())
     num_bytes = pc.binary_length(batch.column("text")).cast(pa.int64())
     out.write("kept", batch.filter(pc.invert(lost)))
     extra = {name: values.filter(lost) for name, values in judgement.extra.items()}

@@ -115,7 +115,7 @@ def process_shard(
     counts: dict[str, Any] = {}
     for batch in _documents(shard, source, quarantine):
         _check_expected(batch, expects, shard)
-        hashes.append(_id_hashes(batch))
+        hashes.append(id_hashes(batch))
         counts = add_counts(counts, _judge_and_write(batch, stages, out, sample, quarantine))
     if not out.has("kept"):
         # An empty shard writes its files too, so that every shard of an artifact has the same ones.
@@ -239,7 +239,8 @@ def _empty_like(shard: FileShard | PartShard, source: Source | None) -> pa.Recor
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
-def _id_hashes(batch: pa.RecordBatch) -> np.ndarray:
+def id_hashes(batch: pa.RecordBatch) -> np.ndarray:
+    """`id_hash` of every document: uint64 [num_rows]."""
     pairs = zip(batch.column("source").to_pylist(), batch.column("id").to_pylist(), strict=True)
     return np.fromiter((id_hash(source, document) for source, document in pairs), np.uint64, batch.num_rows)
 

@@ -135,7 +135,11 @@ def test_outputs_and_conservation(tmp_path):
     assert {c.shard for c in result.passes.committed} == {"part-000", "part-001"}
     for kind in ("kept", "dropped", "signals"):
         assert sorted(p.name for p in (result.directory / kind).iterdir()) == ["part-000.parquet", "part-001.parquet"]
-    assert result.passes.notes == {"exact_duplicate_groups": 1, "largest_exact_duplicate_group": 2}
+    assert result.passes.notes == {
+        "exact_duplicate_groups": 1,
+        "exact_duplicates": 1,
+        "largest_exact_duplicate_group": 2,
+    }
 
 
 def test_several_inputs_are_one_corpus(tmp_path):
