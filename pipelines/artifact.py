@@ -77,15 +77,28 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Existing:
+    """A finished artifact, of this or of another root, that is taken as it is: the directory its manifest lies in.
+
+    It is its fingerprint; where it lies is execution.
+    """
+
+    uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A directory that `maker` will make out of `inputs`. Two artifacts are the same where their fingerprints are."""
 
     name: str
     maker: Maker
-    inputs: tuple[Artifact | Source, ...]
+    inputs: tuple[Node, ...]
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+
+
+Node = Artifact | Source | Existing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +166,12 @@ def _check_shared(options: BuildOptions) -> None:
         )
 
 
-def _build(node: Artifact | Source, options: BuildOptions, finished: dict[int, Built]) -> Built:
+def _build(node: Node, options: BuildOptions, finished: dict[int, Built]) -> Built:
     if id(node) not in finished:
         if isinstance(node, Source):
             finished[id(node)] = resolve_source(node, options)
+        elif isinstance(node, Existing):
+            finished[id(node)] = open_artifact(node.uri)
         else:
             inputs = tuple(_build(parent, options, finished) for parent in node.inputs)
             finished[id(node)] = _make(node, inputs, options)
@@ -190,7 +205,7 @@ def _make(artifact: Artifact, inputs: tuple[Built, ...], options: BuildOptions) 
         "fingerprint": whole,
         "payload": payload,
         "recipe": dict(options.recipe),
-        "inputs": [_describe_input(built) for built in inputs],
+        "inputs": [_describe_input(*given) for given in zip(artifact.inputs, inputs, strict=True)],
         "counts": counts,
         "rules": _rules_of(artifact.maker),
         "files": manifests.file_entries(passes.committed),
@@ -259,10 +274,12 @@ def _write_sources(directory: str, built: Built) -> None:
     storage.write_bytes(storage.join(directory, "sources", f"{built.name}.json"), content)
 
 
-def _describe_input(built: Built) -> dict[str, Any]:
+def _describe_input(node: Node, built: Built) -> dict[str, Any]:
     described: dict[str, Any] = {"name": built.name, "fingerprint": built.fingerprint}
     if built.source is not None:
         return described | {"source": dict(built.manifest["totals"])}
+    if isinstance(node, Existing):
+        return described | {"at": node.uri}
     return described
 
 

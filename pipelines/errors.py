@@ -4,7 +4,8 @@
 EyasError
 ├── UserError            bad input or configuration: exit 2, never retried
 │   ├── ConfigError      a recipe, flag, TOML file or stage field that cannot be used
-│   └── InputError       a path, listing, column or id in the data that cannot be used
+│   ├── InputError       a path, listing, column or id in the data that cannot be used
+│   └── GuardStopped     near dedup would do what nobody may want; says how to go on, and finished passes stay
 └── BuildError           the work itself failed: exit 1, finished shards stay
     ├── ShardsFailed     shards that failed three times; names them and the command that resumes
     ├── QuarantineCap    too large a share of a shard's records could not be read
@@ -36,6 +37,10 @@ class ConfigError(UserError):
 
 class InputError(UserError):
     """A path, listing, column or id in the data that cannot be used."""
+
+
+class GuardStopped(UserError):
+    """Near dedup found a cluster, or would drop a share, beyond what its guard allows; the same command resumes."""
 
 
 class BuildError(EyasError):

@@ -166,7 +166,9 @@ def input_of(root: str, described: Mapping[str, Any]) -> Located | None:
     """The input artifact a manifest describes, or None for a source and for one that is not under `root`."""
     if "source" in described:
         return None
-    directory = artifact_directory(root, str(described["name"]), str(described["fingerprint"]))
+    directory = str(
+        described.get("at") or artifact_directory(root, str(described["name"]), str(described["fingerprint"]))
+    )
     if not storage.exists(storage.join(directory, manifests.NAME)):
         return None
     found = open_located(directory)

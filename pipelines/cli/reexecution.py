@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from pipelines.artifact import Artifact, BuildOptions, Built, Source, resolve_source
+from pipelines.artifact import Artifact, BuildOptions, Built, Existing, Source, open_artifact, resolve_source
 from pipelines.cli.integrity import Check, check_of, short_hash
 from pipelines.cli.locate import Located, input_of
 from pipelines.errors import EyasError
@@ -106,6 +106,10 @@ def _payload_of(node: Artifact, located: Located, options: BuildOptions) -> tupl
             resolved = resolve_source(parent, options)
             built.append(resolved)
             fingerprints.append(resolved.fingerprint)
+        elif isinstance(parent, Existing):
+            opened = open_artifact(parent.uri)
+            built.append(opened)
+            fingerprints.append(opened.fingerprint)
         else:
             whole = fingerprint(_payload_of(parent, located, options)[0])
             found = input_of(located.root, {"name": parent.name, "fingerprint": whole})

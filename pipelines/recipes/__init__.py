@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from pipelines import storage
-from pipelines.artifact import Artifact, Source
+from pipelines.artifact import Artifact, Existing, Node, Source
 from pipelines.errors import ConfigError, EyasError
 from pipelines.extraction import ExtractHtml
 from pipelines.fingerprint import OUR_PACKAGES, File
@@ -90,11 +90,11 @@ def describe(request: Request) -> Artifact:
 
 def _with_dropped_text(node: Any, mode: str, seen: dict[int, Any]) -> Any:
     """The graph with `dropped_text` set on every maker that stores dropped documents."""
-    if isinstance(node, Source):
+    if not isinstance(node, Artifact):
         return node
     if id(node) not in seen:
         stores = "dropped_text" in getattr(node.maker, "__dataclass_fields__", {})
-        maker = dataclasses.replace(node.maker, dropped_text=mode) if stores else node.maker
+        maker = dataclasses.replace(node.maker, dropped_text=mode) if stores else node.maker  # type: ignore[type-var]
         inputs = tuple(_with_dropped_text(parent, mode, seen) for parent in node.inputs)
         seen[id(node)] = dataclasses.replace(node, maker=maker, inputs=inputs)
     return seen[id(node)]
@@ -212,7 +212,7 @@ def _nodes(artifact: Artifact) -> tuple[frozenset[str], frozenset[str]]:
     """What settings can name in the graph: `extract` where a source has an extractor, and stages and makers."""
     sources: set[str] = set()
     names: set[str] = set()
-    waiting: list[Artifact | Source] = [artifact]
+    waiting: list[Node] = [artifact]
     seen: set[int] = set()
     while waiting:
         node = waiting.pop()
@@ -222,6 +222,8 @@ def _nodes(artifact: Artifact) -> tuple[frozenset[str], frozenset[str]]:
         if isinstance(node, Source):
             if node.extractor is not None:
                 sources.add("extract")
+            continue
+        if isinstance(node, Existing):
             continue
         names.add(stage_name(node.maker))  # type: ignore[arg-type]
         if isinstance(node.maker, Process):
@@ -236,6 +238,8 @@ def _apply(node: Any, settings: tuple[str, ...], seen: dict[int, Any]) -> Any:
     if isinstance(node, Source):
         mine = _settings_of("extract", settings) if node.extractor is not None else []
         changed: Any = dataclasses.replace(node, extractor=_set_fields(node.extractor, mine)) if mine else node
+    elif isinstance(node, Existing):
+        changed = node
     else:
         maker: Any = node.maker
         maker = _set_fields(maker, _settings_of(stage_name(maker), settings))
