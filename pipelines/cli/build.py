@@ -5,15 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from pipelines.artifact import Artifact, BuildOptions, Built, artifact_directory, build_all, quote_command
+from pipelines.cli import tables
+from pipelines.cli.locate import locate
 from pipelines.cli.progress import progress_for_terminal
 from pipelines.errors import ConfigError
 from pipelines.executors import Executor
 from pipelines.executors.local import Local
 from pipelines.fingerprint import SHORT
-from pipelines.recipes import CORPORA, Request, describe
+from pipelines.recipes import CORPORA, Request, apply_settings, describe
+from pipelines.recipes.near_dedup_flags import UNVERIFIED, check_near_dedup, with_guard
+
+LOUD = (
+    "WARNING: --no-verify drops all but one document of every cluster of near-duplicate candidates, however unlike they "
+    "are; elsewhere this has deleted whole sources. The manifest and its reasons say that nothing was verified."
+)
 
 
 def add(subparsers: Any) -> None:
@@ -60,8 +69,40 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--check", action="store_true", help="rehash the files of finished shards before trusting them")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    _add_near_dedup(parser)
     add_executor(parser)
     parser.set_defaults(run=run)
+
+
+def _add_near_dedup(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "near dedup", "Its guard stops a build that would lose what nobody meant to lose."
+    )
+    group.add_argument(
+        "--earlier",
+        nargs="+",
+        default=[],
+        metavar="INDEX",
+        help="indexes of earlier releases (`index_near`): what is like one of their documents is dropped",
+    )
+    group.add_argument(
+        "--max-removed-share",
+        type=float,
+        metavar="F",
+        help="of a source, language or length bucket of at least 1,000 documents (default: 0.6)",
+    )
+    group.add_argument("--max-cluster-members", type=int, metavar="N", help="documents of a cluster (default: 100,000)")
+    group.add_argument(
+        "--max-cluster-share", type=float, metavar="F", help="documents of a cluster, of the corpus (default: 0.01)"
+    )
+    group.add_argument(
+        "--no-guard", action="store_true", help="stop for none of these; the manifest says what would have"
+    )
+    group.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="drop candidates without comparing them with their keeper: another artifact, marked as not verified",
+    )
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +132,17 @@ def run(arguments: argparse.Namespace) -> int:
     request = Request(
         recipe=arguments.recipe, inputs=tuple(arguments.input), settings=tuple(arguments.set), name=arguments.name,
         text_field=arguments.text_field, id_field=arguments.id_field, dropped_text=arguments.dropped_text,
+        earlier=tuple(locate(text).directory for text in arguments.earlier),
     )  # fmt: skip
+    artifact = describe(request)
+    bounds = _guard_bounds(arguments)
+    flags = [f"--{name.replace('_', '-')}" if name != "enabled" else "--no-guard" for name in bounds]
+    check_near_dedup(artifact, tuple(flags + ["--no-verify"] * arguments.no_verify))
+    artifact = with_guard(artifact, bounds)
+    if arguments.no_verify:
+        artifact = apply_settings(artifact, (UNVERIFIED,))
+        request = replace(request, settings=(*request.settings, UNVERIFIED))
+        tables.note(LOUD)
     options = BuildOptions(
         root=arguments.root,
         executor=executor_of(arguments, recipe=arguments.recipe),
@@ -101,7 +152,6 @@ def run(arguments: argparse.Namespace) -> int:
         resume_command=quote_command(["eyas", *sys.argv[1:]]),
         recipe=request.record(),
     )
-    artifact = describe(request)
     chain = [*_ancestors(artifact), artifact]
     built = build_all(chain, options)
     if arguments.json:
@@ -110,6 +160,13 @@ def run(arguments: argparse.Namespace) -> int:
         once = {(item.name, item.fingerprint): item for item in built}
         print_outcome(tuple(once.values()), arguments.root)
     return 0
+
+
+def _guard_bounds(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fields of the guard that flags set."""
+    names = ("max_removed_share", "max_cluster_members", "max_cluster_share")
+    bounds = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return bounds | ({"enabled": False} if arguments.no_guard else {})
 
 
 def _ancestors(artifact: Artifact) -> list[Artifact]:

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from pipelines import storage
 from pipelines.cli import tables
 from pipelines.cli.bounds import describe_rule
+from pipelines.cli.certificate import banner, block_of, print_warnings, read_certificate, tables_of, warnings_of
+from pipelines.cli.certificate_charts import STYLE
 from pipelines.cli.locate import Located, add_artifact, chain_of, locate, when
 from pipelines.cli.page import Section, html_page
 from pipelines.errors import ConservationError
@@ -78,6 +80,8 @@ def summarize(located: Located) -> dict[str, Any]:
         "fingerprint": located.built.fingerprint,
         "root_hash": manifest.get("root_hash"),
         "deterministic": manifest.get("deterministic"),
+        "warnings": warnings_of(chain.artifacts),
+        "certificate": read_certificate(located),
         "maker": located.maker,
         "finished": when(located.directory),
         "recipe": manifest.get("recipe", {}),
@@ -295,15 +299,20 @@ def _input(described: Mapping[str, Any]) -> str:
 
 def page_of(found: Mapping[str, Any]) -> str:
     """The summary as one HTML page."""
-    return html_page(found["name"], found["directory"], equations(found), sections(found))
+    certificate = found["certificate"]
+    figures = banner(found["warnings"]) + (block_of(certificate) if certificate else "")
+    style = STYLE if certificate else ""
+    return html_page(found["name"], found["directory"], equations(found), sections(found), figures=figures, style=style)
 
 
 def show(found: Mapping[str, Any]) -> None:
     """Print the summary as tables."""
     tables.print_line(f"{found['name']}  {found['directory']}")
+    print_warnings(found["warnings"])
     for line in equations(found):
         tables.print_line(line)
-    for title, headings, rows in sections(found):
+    certified = tables_of(found["certificate"]) if found["certificate"] else []
+    for title, headings, rows in [*(section for section in certified if section[2]), *sections(found)]:
         tables.print_line()
         tables.print_table(headings, rows, title=title)
     for absent in found["absent_inputs"]:

@@ -75,6 +75,11 @@ def note(text: str) -> None:
     print(printable(text, lines=True), file=sys.stderr)
 
 
+def print_alarm(text: str) -> None:
+    """One line, made harmless, red where the terminal has colours."""
+    console().print(Text(printable(text), style="bold red"))
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """A table; columns whose cells are all numbers, sizes or shares are aligned right. Nothing where there is no row."""
     cells = [[_cell(value) for value in row] for row in rows]
@@ -108,6 +113,21 @@ def _cell(value: object) -> str:
 def share(part: int, whole: int) -> str:
     """`share(1, 8)` -> `12.5%`; of nothing, an empty string."""
     return f"{part / whole:.1%}" if whole else ""
+
+
+def percent(part: float) -> str:
+    """A share with as many digits as it takes not to round it to nothing or to all.
+
+    >>> [percent(s) for s in (0.5, 1.0, 0.9998, 0.99999999)]
+    ['50.0%', '100%', '99.98%', '>99.9999%']
+    """
+    if part in (0.0, 1.0):
+        return f"{part:.0%}"
+    for digits in range(1, 5):
+        shown = f"{part:.{digits}%}"
+        if float(shown[:-1]) not in (0.0, 100.0):
+            return shown
+    return ">99.9999%" if part > 0.5 else "<0.0001%"
 
 
 def size(num_bytes: float | None) -> str:

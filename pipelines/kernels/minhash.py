@@ -14,6 +14,7 @@ is odd. It is 2-universal, not provably min-wise independent: what is claimed of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -92,11 +93,14 @@ def candidate_probability(jaccard: float, config: MinHashConfig) -> float:
     return float(1.0 - (1.0 - jaccard**config.rows_per_band) ** config.num_bands)
 
 
+@cache
 def permutations(config: MinHashConfig) -> tuple[U32, U32]:
-    """Multipliers (odd) and increments, uint32 [num_perm] each, as datasketch 2.0 draws them from `config.seed`."""
+    """Multipliers (odd) and increments, uint32 [num_perm] each, as datasketch 2.0 draws them from `config.seed`. Read-only."""
     generator = np.random.RandomState(config.seed)  # the frozen legacy stream, which datasketch uses
     a = generator.randint(0, 1 << 31, config.num_perm, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     b = generator.randint(0, 1 << 32, config.num_perm, dtype=np.uint32)
+    a.setflags(write=False)
+    b.setflags(write=False)
     return a, b
 
 

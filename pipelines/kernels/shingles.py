@@ -64,6 +64,7 @@ IGNORED_CODE_POINTS: Final = (0x00AD, 0x200C, 0x200D, 0x2060, 0xFEFF)
 
 BLOCK: Final = 2048
 """Shingles hashed at a time: 16 kB, so that a block stays in the first-level cache while signatures are taken of it."""
+SMALL: Final = 32
 NUM_STATE: Final = 4
 _IN_WORD, _WORD_HASH, _SUM, _NUM_WORDS = range(NUM_STATE)
 _SPACED, _ALONE = 1, 2
@@ -200,36 +201,40 @@ def next_block(data: Any, position: Any, end: Any, table: Any, ring: Any, state:
 
 
 @njit(cache=True, nogil=True)
-def _count(data: Any, offsets: Any, table: Any, size: Any, counts: Any) -> Any:
-    block = np.empty(BLOCK, np.uint64)
+def _hash_all(data: Any, offsets: Any, table: Any, size: Any, starts: Any) -> Any:
+    """Every shingle of every document, in order, in an array with room to spare; where each document begins: `starts`."""
+    # English has a word in six bytes, Chinese in three: the first guess serves one, and is doubled once for the other
+    values = np.empty((offsets[-1] - offsets[0]) // 5 + 2 * BLOCK, np.uint64)
+    ring, state = np.empty(size, np.uint64), np.empty(NUM_STATE, np.uint64)
+    to = 0
     for document in range(offsets.size - 1):
-        ring, state = np.zeros(size, np.uint64), np.zeros(NUM_STATE, np.uint64)
+        ring[:] = 0
+        state[:] = 0
         position, found = np.int64(offsets[document]), BLOCK
         while found == BLOCK:
-            position, found = next_block(data, position, offsets[document + 1], table, ring, state, block)
-            counts[document] += found
-
-
-@njit(cache=True, nogil=True)
-def _fill(data: Any, offsets: Any, table: Any, size: Any, starts: Any, values: Any) -> Any:
-    block = np.empty(BLOCK, np.uint64)
-    for document in range(offsets.size - 1):
-        ring, state = np.zeros(size, np.uint64), np.zeros(NUM_STATE, np.uint64)
-        position, found, to = np.int64(offsets[document]), BLOCK, starts[document]
-        while found == BLOCK:
-            position, found = next_block(data, position, offsets[document + 1], table, ring, state, block)
-            values[to : to + found] = block[:found]
+            if to + BLOCK > values.size:
+                larger = np.empty(2 * values.size, np.uint64)
+                larger[:to] = values[:to]
+                values = larger
+            position, found = next_block(
+                data, position, offsets[document + 1], table, ring, state, values[to : to + BLOCK]
+            )
             to += found
+        starts[document + 1] = to
+    return values
 
 
 @njit(cache=True, nogil=True)
 def _sort_unique(values: Any, starts: Any, sizes: Any) -> Any:
+    """Keep each value of a document once, in place, one document after the other. Above SMALL values it is sorted already."""
     to = 0
     for document in range(starts.size - 1):
-        part = np.sort(values[starts[document] : starts[document + 1]])
+        part = values[starts[document] : starts[document + 1]]
+        if part.size <= SMALL:
+            part = np.sort(part)
         first = to
         for i in range(part.size):
-            if i == 0 or part[i] != part[i - 1]:
+            if i == 0 or part[i] != values[to - 1]:
                 values[to] = part[i]
                 to += 1
         sizes[document] = to - first
@@ -239,21 +244,22 @@ def _sort_unique(values: Any, starts: Any, sizes: Any) -> Any:
 def shingle_hashes(texts: pa.Array, shingle_size: int) -> tuple[U64, npt.NDArray[np.int64]]:
     """Every shingle of every text, in order, with repeats: hashes uint64 [num_shingles], offsets int64 [num_rows + 1].
 
-    Holds 8 bytes a word of the batch. Raises ConfigError for a shingle size below 1 or above MAX_SHINGLE_SIZE.
+    Holds 8 bytes a word of the batch, up to three times that while it grows. Raises ConfigError for a shingle size below 1
+    or above MAX_SHINGLE_SIZE.
     """
     check_shingle_size(shingle_size)
     data, offsets = text_buffers(texts)
-    counts = np.zeros(len(texts), np.int64)
-    _count(data, offsets, character_table(), shingle_size, counts)
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    values = np.empty(int(starts[-1]), np.uint64)
-    _fill(data, offsets, character_table(), shingle_size, starts, values)
-    return values, starts
+    starts = np.zeros(len(texts) + 1, np.int64)
+    values: U64 = _hash_all(data, offsets, character_table(), shingle_size, starts)
+    return values[: starts[-1]], starts
 
 
 def shingle_sets(texts: pa.Array, shingle_size: int) -> tuple[U64, npt.NDArray[np.int64]]:
     """The set of shingles of every text, ascending: hashes uint64 [num_values], offsets int64 [num_rows + 1]."""
     values, starts = shingle_hashes(texts, shingle_size)
+    # numpy sorts by vectors, ten times faster than what Numba compiles; a call costs as much as sorting SMALL values
+    for document in np.flatnonzero(np.diff(starts) > SMALL).tolist():
+        values[starts[document] : starts[document + 1]].sort()
     sizes = np.zeros(len(texts), np.int64)
     kept = _sort_unique(values, starts, sizes)
     return values[:kept], np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])

@@ -7,7 +7,7 @@ All empty texts are equal to each other. Three passes, none of which holds the t
 1. `digests`: every part writes digest, source, id, preferred columns and place of its documents, by digest;
 2. `groups`: every bucket of about ROWS_PER_BUCKET documents sorts its digests and elects keepers (`keepers`);
 3. the final pass reads each part once more and writes `kept/`, `dropped/` (with `keeper_source`, `keeper_id`) and
-   `signals/` (`duplicate_count`: documents with this text, itself included; `is_duplicate`).
+   `signals/` (`duplicate_count`: documents with this text, itself included; `is_exact_duplicate`).
 
 128 bits: a billion documents hold two different texts of one digest with a chance of 1.5e-21.
 """
@@ -69,6 +69,10 @@ VERDICT: Final = pa.schema(
     ]
 )
 """One row a document of a group of two or more; the keeper's own has null for `keeper_source` and `keeper_id`."""
+COPY: Final = pa.schema(
+    [pa.field("row", pa.int64()), pa.field("copy_part", pa.int64()), pa.field("copy_row", pa.int64())]
+)
+"""One row a document that is dropped: its own place, and its keeper's row. By the keeper's part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,7 @@ class ExactDedup:
             raise ConfigError(f"dropped_text = {self.dropped_text!r}; expected one of {', '.join(DROPPED_TEXT)}")
 
     def described_rules(self) -> list[dict[str, Any]]:
-        """For the manifest: a document is dropped where `is_duplicate` holds."""
+        """For the manifest: a document is dropped where `is_exact_duplicate` holds."""
         return [duplicate_rule(REASON)]
 
     def make(self, inputs: tuple[Built, ...], passes: Passes) -> None:
@@ -114,7 +118,7 @@ def dedup_exact(artifact: Artifact, *more: Artifact, name: str = "", **options: 
 def find_groups(
     parts: tuple[NumberedPart, ...], passes: Passes, *, prefer: Prefer, normalize: str
 ) -> tuple[Committed, ...]:
-    """The first two passes: commits with `verdicts`, shuffle files whose buckets are parts (VERDICT)."""
+    """The first two passes: commits with `verdicts` and `copies`, shuffle files whose buckets are parts (VERDICT, COPY)."""
     for part in parts:
         check_prefer_columns(prefer, storage.read_schema(part.uri), where=part.uri)
     num_buckets = buckets_for(sum(part.rows for part in parts), ROWS_PER_BUCKET)
@@ -167,7 +171,7 @@ def write_digests(
 def elect_keepers(
     bucket: Bucket, out: ShardOutput, *, uris: tuple[str, ...], prefer: Prefer, num_buckets: int, num_parts: int
 ) -> dict[str, Any]:
-    """Second pass: of each group of equal digests in one bucket the keeper; verdicts shuffled by part."""
+    """Second pass: of each group of equal digests in one bucket the keeper; verdicts and copies shuffled by part."""
     rows = read_bucket(uris, bucket.number, num_buckets=num_buckets)
     rows = rows.take(pa.array(_repeated(rows)))
     rows = rows.take(pa.array(order_by_preference(rows, ("high", "low"), prefer)))
@@ -186,6 +190,11 @@ def elect_keepers(
     )
     with ShuffleWriter(out, "verdicts", VERDICT, num_buckets=num_parts) as shuffle:
         shuffle.write(verdicts, rows.column("part").to_numpy())
+    part, row = rows.column("part").to_numpy(), rows.column("row").to_numpy()
+    lost = np.flatnonzero(~is_keeper)
+    copies = [pa.array(values) for values in (row[keeper[lost]], part[lost], row[lost])]
+    with ShuffleWriter(out, "copies", COPY, num_buckets=num_parts) as shuffle:
+        shuffle.write(pa.RecordBatch.from_arrays(copies, schema=COPY), part[keeper[lost]])
     return {
         "groups": int(sizes.size),
         "largest_group": int(sizes.max(initial=0)),
@@ -207,7 +216,7 @@ def _judge(batch: pa.RecordBatch, first_row: int, *, verdicts: pa.Table) -> Judg
     return Judgement(
         reasons=pc.if_else(is_duplicate, pa.scalar(REASON), pa.scalar(None, pa.string())),
         extra={name: found[name] for name in ("keeper_source", "keeper_id")},
-        signals={"duplicate_count": found["duplicate_count"].fill_null(1), "is_duplicate": is_duplicate},
+        signals={"duplicate_count": found["duplicate_count"].fill_null(1), "is_exact_duplicate": is_duplicate},
     )
 
 

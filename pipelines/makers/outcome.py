@@ -62,9 +62,12 @@ def number_parts(inputs: Sequence[Built]) -> tuple[NumberedPart, ...]:
 
 
 def duplicate_rule(reason: str) -> dict[str, Any]:
-    """The one rule of a dedup as the manifest lists it. `reason` is `stage/reason`; it has no bound to ask "what if"."""
+    """The rule of a dedup as the manifest lists it: the document is dropped where the signal `is_<reason>` holds.
+
+    `reason` is `stage/reason`; there is no bound to ask "what if".
+    """
     stage, name = reason.split("/")
-    return {"stage": stage, **to_json(Rule(name, "is_duplicate", "==", True))}
+    return {"stage": stage, **to_json(Rule(name, f"is_{name}", "==", True))}
 
 
 def number_buckets(number: int) -> tuple[Bucket, ...]:

@@ -29,6 +29,7 @@ from pipelines.fingerprint import OUR_PACKAGES, File
 from pipelines.makers.process import Process
 from pipelines.pipeline import parse_like
 from pipelines.readers.suffixes import SUFFIXES, kind_of
+from pipelines.recipes.near_dedup_flags import with_earlier
 from pipelines.stage import stage_name
 
 CORPORA = ("web", "multilingual", "code", "math", "synthetic")
@@ -46,12 +47,13 @@ class Request:
     text_field: str = ""
     id_field: str = ""
     dropped_text: str = ""
+    earlier: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """As plain JSON, with local paths made absolute, so that any working directory will do later on."""
         recipe = os.path.abspath(self.recipe) if self.recipe.endswith(".py") else self.recipe
-        whole = dataclasses.replace(self, recipe=recipe, inputs=tuple(_absolute(uri) for uri in self.inputs))
-        return dataclasses.asdict(whole)
+        inputs, earlier = tuple(map(_absolute, self.inputs)), tuple(map(_absolute, self.earlier))
+        return dataclasses.asdict(dataclasses.replace(self, recipe=recipe, inputs=inputs, earlier=earlier))
 
 
 def _absolute(uri: str) -> str:
@@ -85,6 +87,8 @@ def describe(request: Request) -> Artifact:
         raise ConfigError(f"recipe {request.recipe!r} returned {type(artifact).__name__}; return an Artifact")
     if request.dropped_text:
         artifact = _with_dropped_text(artifact, request.dropped_text, {})
+    if request.earlier:
+        artifact = with_earlier(artifact, request.earlier)
     return apply_settings(artifact, request.settings)
 
 

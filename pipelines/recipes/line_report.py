@@ -48,7 +48,7 @@ def _artifact(built: Built, seconds: float | None) -> dict[str, Any]:
         "name": built.name, "fingerprint": built.fingerprint, "counts": manifest["counts"], "notes": manifest["notes"],
     }  # fmt: skip
     # The first look is at results; what led to them has its line in the sections below.
-    shown["at_a_glance"] = not built.name.endswith(("-clean", "-exact", "_tokens"))
+    shown["at_a_glance"] = not built.name.endswith(("-clean", "_tokens"))
     if seconds is not None:
         shown["seconds"] = seconds
     if built.parts("clusters"):

@@ -37,7 +37,7 @@ def test_dropped_text_and_fields_of_one_kind_reach_their_places():
     request = Request(recipe="synthetic", inputs=("x.jsonl",), dropped_text="none", id_field="jsonl:key")
     unique = describe(request)
     assert {unique.maker.dropped_text, unique.inputs[0].maker.dropped_text} == {"none"}
-    source = unique.inputs[0].inputs[0].inputs[0]
+    source = unique.inputs[0].inputs[0]
     assert source.reader_of("x.jsonl").id_field == "key"
     assert source.reader_of("x.parquet").id_field == ""
 

@@ -124,7 +124,7 @@ def test_outputs_and_conservation(tmp_path):
     assert (dropped["stage"], dropped["reason"], dropped["text"]) == ("exact_dedup", "exact_duplicate", None)
     assert (dropped["keeper_source"], dropped["keeper_id"], dropped["locator"]) == ("s", "a", "file:b:0")
     assert [(r["id"], r["score"]) for r in result.rows("kept")] == [("a", 1.0), ("c", 3.0)]
-    signals = {r["id"]: (r["duplicate_count"], r["is_duplicate"], r["num_bytes"]) for r in result.rows("signals")}
+    signals = {r["id"]: (r["duplicate_count"], r["is_exact_duplicate"], r["num_bytes"]) for r in result.rows("signals")}
     assert signals == {"a": (2, False, 4), "b": (2, True, 4), "c": (1, False, 5)}
     counts = {}
     for commit in result.passes.committed:

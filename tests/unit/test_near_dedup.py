@@ -3,7 +3,7 @@
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import pyarrow as pa
@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.artifact import Source, build
-from pipelines.errors import ConfigError, InputError
+from pipelines.errors import ConfigError, GuardStopped, InputError
 from pipelines.executors.local import Local
 from pipelines.fingerprint import fingerprint
 from pipelines.kernels.minhash import MinHashConfig, candidate_probability
 from pipelines.makers.exact_dedup import dedup_exact
+from pipelines.makers.near.guard import Guard
 from pipelines.makers.near_dedup import NearDedup, dedup_near
 from pipelines.makers.process import process
+from pipelines.makers.shuffle import read_bucket
 from pipelines.pipeline import Pipeline
 from pipelines.shards import add_counts, check_conservation
 from tests.dedup import VOCABULARY, row, run_maker, shingle_set, similarity, true_jaccard, write_input, write_text
@@ -166,8 +168,12 @@ def test_short_empty_and_wordless_documents(tmp_path):
     ]
     built = write_input(tmp_path, [[row(f"{i:02d}", t) for i, t in enumerate(texts)]])
     result = run_maker(NearDedup(), tmp_path, built)
-    assert result.keepers() == {"01": "00", "08": "07", "11": "10"}
-    assert result.passes.notes["near_dedup"]["documents_without_words"] == 4
+    assert result.keepers() == {"01": "00", "04": "03", "08": "07", "11": "10"}
+    assert {d["id"]: d["reason"] for d in result.rows("dropped")}["04"] == "exact_duplicate"
+    assert result.passes.notes["near_dedup"]["documents_without_words"] == 3
+    alone = run_maker(NearDedup(remove_exact=False), tmp_path / "near", built)
+    assert alone.keepers() == {"01": "00", "08": "07", "11": "10"}
+    assert alone.passes.notes["near_dedup"]["documents_without_words"] == 4
 
 
 def test_a_giant_document_and_its_near_copy(tmp_path):
@@ -185,10 +191,15 @@ def test_a_giant_document_and_its_near_copy(tmp_path):
 def test_identical_documents_leave_one(tmp_path):
     text = write_text("en", list(range(100)))
     parts = [[row(f"{p}-{i:04d}", text) for i in range(1000)] for p in "ba"]
-    result = run_maker(NearDedup(), tmp_path, write_input(tmp_path, parts))
-    assert result.kept() == {("s", "a-0000")}
-    assert {r["similarity"] for r in result.rows("dropped")} == {1.0}
-    assert result.passes.notes["near_dedup"]["largest_cluster"] == 2000
+    built = write_input(tmp_path, parts)
+    for remove_exact, largest, reason in ((True, 0, "exact_duplicate"), (False, 2000, "near_duplicate")):
+        maker = NearDedup(remove_exact=remove_exact, guard=Guard(enabled=False))
+        result = run_maker(maker, tmp_path / reason, built)
+        assert result.kept() == {("s", "a-0000")}
+        assert {(r["similarity"], r["reason"]) for r in result.rows("dropped")} == {(1.0, reason)}
+        assert result.passes.notes["near_dedup"]["largest_cluster"] == largest
+        kept = [s for s in result.rows("signals") if not s[f"is_{reason}"]]
+        assert [s["duplicate_count"] for s in kept] == [2000]
 
 
 def test_boilerplate_joins_documents_but_drops_none(tmp_path):
@@ -198,8 +209,13 @@ def test_boilerplate_joins_documents_but_drops_none(tmp_path):
     rows = [
         row(f"{i:03d}", numbered(boilerplate + [1000 + rng.randrange(10**6) for _ in range(100)])) for i in range(600)
     ]
-    result = run_maker(NearDedup(config=SURE, min_jaccard=0.6), tmp_path, write_input(tmp_path, [rows]))
+    maker = NearDedup(config=SURE, min_jaccard=0.6)
+    built = write_input(tmp_path, [rows])
+    with pytest.raises(GuardStopped, match=r"a cluster of 6\d\d documents, .* more than max_cluster_share = 0.01"):
+        run_maker(maker, tmp_path, built)
+    result = run_maker(replace(maker, guard=Guard(enabled=False)), tmp_path, built)
     assert result.keepers() == {}
+    assert result.passes.notes["near_dedup"]["guard"][0]["what"] == "cluster"
     notes = result.passes.notes["near_dedup"]
     assert notes["largest_cluster"] > 500
     assert notes["documents_of_largest_key"] > 200
@@ -247,10 +263,10 @@ def test_outputs_and_conservation(tmp_path):
     signals = {r["id"]: r for r in result.rows("signals")}
     for dropped in result.rows("dropped"):
         signal = signals[dropped["id"]]
-        assert signal["is_duplicate"]
+        assert signal["is_near_duplicate"]
         assert signal["keeper_similarity"] == dropped["similarity"]
         assert signal["duplicate_count"] == signals[dropped["keeper_id"]]["duplicate_count"] > 1
-    kept_counts = [s["duplicate_count"] for s in signals.values() if not s["is_duplicate"]]
+    kept_counts = [s["duplicate_count"] for s in signals.values() if not s["is_near_duplicate"]]
     assert sum(kept_counts) == len(rows), "each document is stood for exactly once"
     schemas = {pq.read_schema(p).remove_metadata() for p in (result.directory / "kept").iterdir()}
     assert len(schemas) == 1
@@ -263,9 +279,8 @@ def test_only_candidates_are_read_again(tmp_path):
     built = write_input(tmp_path, [rows], [SCORE])
     result = run_maker(NearDedup(), tmp_path, built)
     members = {r["id"] for r in result.rows("clusters")}
-    (path,) = (result.directory / "work" / "shingles" / "shingles").glob("*.arrow")
-    with pa.ipc.open_file(path) as reader:
-        table = reader.read_all()
+    (path,) = (result.directory / "work" / "shingles" / "shingles").iterdir()
+    table = read_bucket([str(path)], 0, num_buckets=1)
     assert set(table.column("id").to_pylist()) == members
     texts = {r["id"]: r["text"] for r in rows}
     sizes = dict(zip(table.column("id").to_pylist(), map(len, table.column("shingles").to_pylist()), strict=True))
@@ -279,10 +294,8 @@ def test_bad_configuration_and_input_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="dropped_text"):
         NearDedup(dropped_text="some")
     built = write_input(tmp_path, [[row("a", "x"), row("b", "y")]])
-    with pytest.raises(
-        ConfigError, match="near dedup of 2 documents is more than max_documents_in_memory = 1; raise it"
-    ):
-        run_maker(NearDedup(max_documents_in_memory=1), tmp_path / "large", built)
+    with pytest.raises(ConfigError, match="num_earlier = 1 of 1 inputs: give new documents before them"):
+        run_maker(NearDedup(num_earlier=1), tmp_path / "none", built)
     with pytest.raises(InputError, match="prefer names the column 'quality'"):
         run_maker(NearDedup(prefer=(("quality", "max"),)), tmp_path / "absent", built)
 
@@ -296,8 +309,12 @@ def test_every_field_is_identity():
         NearDedup(config=MinHashConfig(seed=2)),
         NearDedup(config=MinHashConfig(shingle_size=4)),
         NearDedup(config=MinHashConfig(num_bands=7, rows_per_band=16)),
+        NearDedup(remove_exact=False),
+        NearDedup(certify=None),
+        NearDedup(num_earlier=1),
     ]
     assert len({fingerprint(maker) for maker in makers}) == len(makers)
+    assert fingerprint(NearDedup(guard=Guard(enabled=False))) == fingerprint(NearDedup())
 
 
 def test_built_from_files_by_the_engine(tmp_path):
@@ -319,8 +336,10 @@ def test_built_from_files_by_the_engine(tmp_path):
     assert manifest["counts"]["documents"] == 3
     assert manifest["counts"]["dropped"] == {"near_dedup/near_duplicate": 1}
     assert manifest["notes"]["near_dedup"]["clusters"] == 1
-    (rule,) = manifest["rules"]
-    assert (rule["stage"], rule["reason"], rule["signal"]) == ("near_dedup", "near_duplicate", "is_duplicate")
+    assert [(rule["stage"], rule["reason"], rule["signal"]) for rule in manifest["rules"]] == [
+        ("near_dedup", "exact_duplicate", "is_exact_duplicate"),
+        ("near_dedup", "near_duplicate", "is_near_duplicate"),
+    ]
     assert [entry["name"] for entry in manifest["inputs"]] == ["pages-plain-exact"]
     assert build(artifact, root=str(tmp_path / "root")) == manifest
     (directory,) = (tmp_path / "root" / "pages-plain-exact-near").iterdir()
@@ -328,3 +347,27 @@ def test_built_from_files_by_the_engine(tmp_path):
     kept = {r["text"].strip() for p in (directory / "kept").iterdir() for r in pq.read_table(p).to_pylist()}
     assert len(kept) == 2
     assert texts["other"] in kept
+
+
+def test_copies_follow_their_keeper(tmp_path):
+    """Exact duplicates of what near dedup drops are dropped for the document that is kept, and count for it."""
+    words = list(range(100))
+    like = [*words[:96], *range(1000, 1004)]
+    rows = [row("a", numbered(words)), row("b", numbered(like)), row("c", numbered(like) + " "), row("d", numbered(like))]
+    rows += [row("e", numbered(words)), row("x", "another text"), row("y", "another  text")]
+    built = write_input(tmp_path, [rows[3:], rows[:3]])
+    result = run_maker(NearDedup(config=SURE), tmp_path, built)
+    dropped = {r["id"]: r for r in result.rows("dropped")}
+    assert {name: (r["keeper_id"], r["reason"]) for name, r in dropped.items()} == {
+        "b": ("a", "near_duplicate"),
+        "c": ("a", "exact_duplicate"),
+        "d": ("a", "exact_duplicate"),
+        "e": ("a", "exact_duplicate"),
+        "y": ("x", "exact_duplicate"),
+    }
+    near = true_jaccard(rows[0]["text"], rows[1]["text"])
+    assert {name: r["similarity"] for name, r in dropped.items()} == {"b": near, "c": near, "d": near, "e": 1.0, "y": 1.0}
+    assert not any(r["by_sketch"] for r in dropped.values())
+    signals = {r["id"]: r for r in result.rows("signals")}
+    assert {name: s["duplicate_count"] for name, s in signals.items()} == dict.fromkeys("abcde", 5) | {"x": 2, "y": 2}
+    assert result.passes.notes["near_dedup"]["exact_duplicates"] == 4

@@ -8,12 +8,14 @@ loses no recall: clusters are connected components, and a star and the complete 
 same component. Which document is the centre has no influence for the same reason. What two documents of a component
 are to each other is for `verify` to say. A document without a word has no key and is nobody's candidate.
 
-Memory: a run of the shuffle in the first pass; in the second the keys of a bucket (about KEYS_PER_BUCKET of 16 bytes,
-four times over while they are sorted) unless one key alone has more.
+Memory: a run of the shuffle in the first pass. In the second the *distinct* keys of a bucket, at most about
+KEYS_PER_BUCKET of 48 bytes, and half of that again while the table doubles: 200 to 300 MB, under PAIR_BYTES with the
+libraries. A key that 100 million documents share is one entry of the table; its rows stream past.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -23,16 +25,21 @@ import pyarrow as pa
 from pipelines import storage
 from pipelines.kernels.minhash import MinHashConfig, band_keys, signatures_of_texts
 from pipelines.makers.keepers import group_starts
+from pipelines.makers.near.grouping import Groups
 from pipelines.makers.near.strata import columns_of_strata, count_strata, strata_of, sum_strata
 from pipelines.makers.outcome import Bucket, NumberedPart, verdicts_of
-from pipelines.makers.shuffle import ShuffleWriter, bucket_of, read_bucket
+from pipelines.makers.shuffle import MAX_ROWS, ShuffleWriter, bucket_batches, bucket_of
 from pipelines.shards import ShardOutput
 
 KEYS_PER_BUCKET: Final = 1 << 22
 KEYS: Final = pa.schema([pa.field("key", pa.uint64()), pa.field("document", pa.int64())])
 """`document` is the ordinal of the document in the whole input, in order of parts and rows."""
 EDGES: Final = pa.schema([pa.field("document", pa.int64()), pa.field("centre", pa.int64())])
-EDGE_BATCH_ROWS: Final = 1 << 18
+PAIR_BYTES: Final = 640 << 20
+"""Of a task of the second pass at its peak, whatever the skew: 568 MB measured with a key of 60 million documents."""
+SKEWED: Final = 1 << 15
+"""A key of more documents than this is boilerplate rather than likeness, and listed."""
+TOP_KEYS: Final = 10
 
 
 def sign_part(
@@ -87,39 +94,57 @@ def unique_rows(exact: tuple[str, ...], part: NumberedPart, num_parts: int) -> n
     return unique
 
 
-def pair_bucket(bucket: Bucket, out: ShardOutput, *, uris: tuple[str, ...], num_buckets: int) -> dict[str, Any]:
-    """Second pass: `edges/`, each once, ascending. Counts them, the shared keys and the largest key's documents."""
-    rows = read_bucket(uris, bucket.number, num_buckets=num_buckets)
-    keys, documents = rows.column("key").to_numpy(), rows.column("document").to_numpy()
-    edges, sizes = star_edges(keys, documents)
+def pair_bucket(
+    bucket: Bucket,
+    out: ShardOutput,
+    *,
+    uris: tuple[str, ...],
+    num_buckets: int,
+    batch_rows: int = MAX_ROWS,
+    skewed: int = SKEWED,
+) -> dict[str, Any]:
+    """Second pass: `edges/`, (document, centre) with centre < document, each once in `batch_rows` rows of the bucket.
+
+    The bucket is streamed twice, first for the least document and the number of rows of each key, then for the edges.
+    Counts edges, shared keys, the documents of the largest key; keys of more than `skewed` documents, the documents of
+    these, and the TOP_KEYS largest of them as [key in hex, documents, smallest document].
+    """
+    batches = partial(bucket_batches, uris, bucket.number, num_buckets=num_buckets, max_rows=batch_rows)
+    groups, any_row = Groups(counting=True), False
+    for batch in batches():
+        any_row = True
+        groups.add(batch.column("key").to_numpy(), batch.column("document").to_numpy())
+    num_edges = 0
     out.declare("edges", EDGES)
-    for start in range(0, len(edges), EDGE_BATCH_ROWS):
-        part = edges[start : start + EDGE_BATCH_ROWS]
-        columns = [pa.array(np.ascontiguousarray(part[:, i])) for i in range(2)]
-        out.write("edges", pa.RecordBatch.from_arrays(columns, schema=EDGES))
+    for batch in batches():
+        documents = batch.column("document").to_numpy()
+        documents, centres = distinct_edges(documents, groups.least_of(batch.column("key").to_numpy()))
+        num_edges += documents.size
+        out.write("edges", pa.RecordBatch.from_arrays([pa.array(documents), pa.array(centres)], schema=EDGES))
+    keys, least, sizes = groups.columns(min_second=2)
+    many = np.flatnonzero(sizes > skewed)
+    top = many[np.lexsort((keys[many], -sizes[many]))[:TOP_KEYS]]
     return {
-        "edges": len(edges),
-        "shared_keys": int((sizes > 1).sum()),
-        "largest_key": int(sizes.max(initial=0)),
+        "edges": num_edges,
+        "shared_keys": int(keys.size),
+        "largest_key": int(sizes.max(initial=int(any_row))),
+        "skewed_keys": int(many.size),
+        "skewed_documents": int(sizes[many].sum()),
+        "top_keys": [[f"{keys[i]:016x}", int(sizes[i]), int(least[i])] for i in top.tolist()],
     }
 
 
-def star_edges(
-    keys: npt.NDArray[np.uint64], documents: npt.NDArray[np.int64]
+def distinct_edges(
+    documents: npt.NDArray[np.int64], centres: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Edges int64 [num_edges, 2] (document, centre), each once, ascending; and the documents of every key, int64.
+    """The edges that join two documents, each once, ascending.
 
-    >>> star_edges(np.array([9, 9, 9, 4, 4], np.uint64), np.array([5, 3, 8, 3, 5]))[0].tolist()
-    [[5, 3], [8, 3]]
+    >>> [column.tolist() for column in distinct_edges(np.array([8, 5, 5, 3]), np.array([3, 3, 3, 3]))]
+    [[5, 8], [3, 3]]
     """
-    order = np.lexsort((documents, keys))
-    keys, documents = keys[order], documents[order]
-    starts = group_starts(keys)
-    sizes = np.diff(starts)
-    centres = np.repeat(documents[starts[:-1]], sizes)
     differ = documents != centres
-    pairs = np.stack([documents[differ], centres[differ]], axis=1)
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    first = np.ones(len(pairs), np.bool_)
-    first[1:] = np.any(pairs[1:] != pairs[:-1], axis=1)
-    return pairs[first], sizes
+    documents, centres = documents[differ], centres[differ]
+    order = np.lexsort((centres, documents))
+    documents, centres = documents[order], centres[order]
+    starts = group_starts(documents, centres)[:-1]
+    return documents[starts], centres[starts]

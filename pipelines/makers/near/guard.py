@@ -106,8 +106,9 @@ def check_clusters(
 ) -> list[Finding]:
     """Stop where a cluster is too large; else what would have stopped under the defaults, for the manifest.
 
-    `counts["top"]` has (cluster, members) of the largest clusters, `members` the shuffle files of their members by
-    part, one bucket for each of `parts`. Raises GuardStopped, after reading six documents of the largest cluster.
+    `counts["top"]` has (cluster, members) of the largest clusters. `members` are the shuffle files of their members by
+    part, one bucket for each of `parts`, those of earlier releases' indexes among them. Raises GuardStopped, after
+    reading six documents of the largest cluster.
     """
     found = clusters_beyond(guard, counts["top"], num_documents) if guard.enabled else []
     if found:
@@ -127,8 +128,9 @@ def check_removed(
 ) -> list[Finding]:
     """Stop where a bucket would lose too much; else what would have stopped under the defaults, for the manifest.
 
-    `totals` are the documents by stratum of each part, by its name (they tell where to look for pairs); `verdicts` the
-    shuffle files by part. Raises GuardStopped, after reading a few documents of parts in which the worst bucket lies.
+    `totals` are the documents by stratum of each part, by its name: they tell where to look for pairs. `verdicts` are the
+    shuffle files by part, one bucket for each of `parts`, which are those of documents only. Raises GuardStopped, after
+    reading a few documents of parts in which the worst bucket lies.
     """
     whole = sum_strata(list(totals.values()))
     found = buckets_beyond(guard, whole, removed) if guard.enabled else []
@@ -163,15 +165,16 @@ def flags_of(values: Mapping[str, float]) -> str:
 
 
 def _rounded_up(share: float) -> float:
-    return min(max(math.ceil(share * 100) / 100, math.ceil(share * 1000) / 1000 if share < 0.1 else 0.0, share), 1.0)
+    """To two digits after the point, three below a tenth; never below `share`."""
+    steps = 100 if share >= 0.1 else 1000
+    return min(max(math.ceil(share * steps) / steps, share), 1.0)
 
 
 def _message(passes: Passes, found: Sequence[Finding], pairs: Sequence[Pair]) -> str:
     of_clusters = found[0]["what"] == "cluster"
-    sentence = _cluster_sentence if of_clusters else _bucket_sentence
     what = "the guard found clusters too large" if of_clusters else "near dedup would drop too much of a bucket"
     lines = [f"{passes.artifact}: {what}; the build stops here, and nothing is dropped yet."]
-    lines += [f"  {sentence(finding)}" for finding in found[:SHOWN_FINDINGS]]
+    lines += [f"  {sentence_of(finding)}" for finding in found[:SHOWN_FINDINGS]]
     if len(found) > SHOWN_FINDINGS:
         lines.append(f"  ... and {len(found) - SHOWN_FINDINGS} more")
     if of_clusters:
@@ -195,20 +198,23 @@ def _message(passes: Passes, found: Sequence[Finding], pairs: Sequence[Pair]) ->
     values = loosened(found)
     python = ", ".join(f"{name}={value}" for name, value in values.items())
     lines.append(
-        f"To go on although: add {flags_of(values)} (or --no-guard); in Python, guard=Guard({python}). "
+        f"If it is meant: add {flags_of(values)} (or --no-guard); in Python, guard=Guard({python}). "
         "Finished passes are kept, the same command resumes."
     )
-    lines.append(f"To resume: {passes.resume_command}")
+    if passes.resume_command.startswith("eyas build "):
+        lines.append(f"To go on although: {passes.resume_command} {flags_of(values)}")
+    else:
+        lines.append(f"To resume: {passes.resume_command}")
     return "\n".join(lines)
 
 
-def _cluster_sentence(found: Finding) -> str:
-    bounds = " and ".join(f"{name} = {value:,}" for name, value in found["bounds"].items())
-    return f"a cluster of {found['members']:,} documents, {found['share']:.1%} of the corpus: more than {bounds}"
-
-
-def _bucket_sentence(found: Finding) -> str:
+def sentence_of(finding: Mapping[str, Any]) -> str:
+    """A Finding in words."""
+    if finding["what"] == "cluster":
+        bounds = " and ".join(f"{name} = {value:,}" for name, value in finding["bounds"].items())
+        share = f"{finding['share']:.1%} of the corpus"
+        return f"a cluster of {finding['members']:,} documents, {share}: more than {bounds}"
     return (
-        f"{found['stratum']} {escaped(found['bucket'])}: {found['removed']:,} of {found['documents']:,} documents "
-        f"({found['share']:.1%}), more than max_removed_share = {found['bounds']['max_removed_share']}"
+        f"{finding['stratum']} {escaped(finding['bucket'])}: {finding['removed']:,} of {finding['documents']:,} documents "
+        f"({finding['share']:.1%}), more than max_removed_share = {finding['bounds']['max_removed_share']}"
     )

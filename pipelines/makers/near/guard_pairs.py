@@ -49,7 +49,7 @@ class Shown:
     def line(self) -> str:
         """`source/id: "excerpt"`, harmless."""
         name = f"{escaped(self.source, SHOWN_NAME)}/{escaped(self.id, SHOWN_NAME)}"
-        return f'{name}: "{self.excerpt}"' if self.excerpt is not None else f"{name} (its text is in an earlier release)"
+        return f"{name} (its text is in an earlier release)" if self.excerpt is None else f'{name}: "{self.excerpt}"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,8 @@ def escaped(text: str, limit: int = EXCERPT) -> str:
     >>> escaped("a\x1b[2J \n b\u202ec")
     'a\\x1b[2J b\\u202ec'
     """
-    shown, length = [], 0
+    shown: list[str] = []
+    length = 0
     for character in " ".join(text[: 8 * limit].split()):
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and character not in _JOINERS:
             code = ord(character)
@@ -116,7 +117,7 @@ def _members_of(cluster: int, parts: Sequence[NumberedPart], members: Sequence[s
     order = list(dict.fromkeys([own, *spread, *range(len(parts))]))
     ranked: list[tuple[int, int, Place]] = []
     for looked, number in enumerate(order):
-        if looked > MAX_PARTS and len(ranked) >= 2:
+        if looked > MAX_PARTS and len(ranked) >= NUM_PAIRS:  # of three members come three pairs
             break
         table = read_bucket(members, number, num_buckets=len(parts), columns=["row", "cluster"])
         rows = np.sort(table.column("row").to_numpy()[table.column("cluster").to_numpy() == cluster])
@@ -136,7 +137,7 @@ def pairs_of_bucket(
     """Up to three documents of `bucket` that would be dropped, each with its keeper; of different keepers if they can be.
 
     `totals` say which parts hold documents of it, by name of part: those with most are looked at, one pair from each
-    where there are enough.
+    where there are enough. `parts` are those of the documents; the index of earlier releases is not read.
     """
     number_of = {part.name: totals.get(part.name, {}).get(stratum, {}).get(bucket, 0) for part in parts}
     there = sorted((part for part in parts if number_of[part.name]), key=lambda p: (-number_of[p.name], p.number))
@@ -146,7 +147,7 @@ def pairs_of_bucket(
         chosen = _choose(stratum, bucket, there, verdicts, len(parts), quota)
         if len(chosen) == NUM_PAIRS:
             break
-    keepers = {i: _place_of_keeper(verdict) for i, (_, verdict) in enumerate(chosen)}
+    keepers = {i: _place_of_keeper(verdict, len(parts)) for i, (_, verdict) in enumerate(chosen)}
     wanted = {place for place, _ in chosen} | {place for place in keepers.values() if place is not None}
     found = _documents_at(wanted, parts)
     pairs = []
@@ -165,9 +166,10 @@ def pairs_of_bucket(
     return pairs
 
 
-def _place_of_keeper(verdict: Mapping[str, Any]) -> Place | None:
+def _place_of_keeper(verdict: Mapping[str, Any], num_parts: int) -> Place | None:
+    """None for a keeper of an earlier release: its part is numbered after those of the documents."""
     part, row = verdict["keeper_part"], verdict["keeper_row"]
-    return None if part is None or row is None else (int(part), int(row))
+    return None if part is None or row is None or part >= num_parts else (int(part), int(row))
 
 
 def _choose(
@@ -219,9 +221,7 @@ def _dropped_of(
             return
 
 
-def _documents_at(
-    places: Iterable[Place], parts: Sequence[NumberedPart]
-) -> dict[Place, tuple[Shown, pa.Array | None]]:
+def _documents_at(places: Iterable[Place], parts: Sequence[NumberedPart]) -> dict[Place, tuple[Shown, pa.Array | None]]:
     """Each document as it is shown, and its text: an array of one, None where there is none or it is too large."""
     rows_of: dict[int, list[int]] = {}
     for number, row in sorted(set(places)):
@@ -249,7 +249,8 @@ def _document(row: pa.RecordBatch, has_text: bool) -> tuple[Shown, pa.Array | No
     text = row.column("text")
     excerpt = escaped(pc.utf8_slice_codeunits(text, 0, 8 * EXCERPT)[0].as_py() or "")
     num_bytes = pc.binary_length(text)[0].as_py() or 0
-    return Shown(source=str(source), id=str(document), excerpt=excerpt), text if num_bytes <= MAX_COMPARED_BYTES else None
+    shown = Shown(source=str(source), id=str(document), excerpt=excerpt)
+    return shown, text if num_bytes <= MAX_COMPARED_BYTES else None
 
 
 def _shingles(text: pa.Array | None, shingle_size: int) -> Any:

@@ -1,148 +1,166 @@
 """Verification of near dedup: members of a cluster, best keeper first, in; who is dropped, and for whom, out.
 
-The rule: the best member is elected keeper; members whose true Jaccard similarity *with it* is at least `min_jaccard`
+The rule: the best member is elected keeper; members whose similarity *with it* (`similarity`) is at least `min_jaccard`
 are dropped; the rest elect a keeper again, until nobody is left. A~B~C with A unlike C therefore keeps C, unless B
 was elected. Members sorted by preference make this one sweep: each member, in order, is dropped for the first keeper
-before it that reaches the threshold, or becomes a keeper. So there are at most as many rounds as members, and the
-work stays bounded:
+before it that reaches the threshold, or becomes a keeper. So there are at most as many rounds as members. Members of
+an earlier release come first, are keepers all, and are not compared with each other.
 
-- clusters of up to SMALL_CLUSTER members compare each member with the keepers before it;
-- larger ones, where that is quadratic (a boilerplate band joins a million documents that are unlike each other), use
-  an inverted index of the keepers' *prefixes* (AllPairs, Bayardo, Ma and Srikant 2007; PPJoin, Xiao et al. 2008):
-  with the shingles of every document in one order, rarest in the cluster first, two sets of similarity t or more
-  share one of the first `n - ceil(t * n) + 1` of either. That is exact: no pair is lost, only comparisons that could
-  not succeed.
+Clusters of up to SMALL_CLUSTER compare each member with the keepers before it, larger ones ask an index of keepers
+(`keeper_index`), and what is more than a task shall hold is swept in blocks (`blocks`): the outcome is the same.
 
-Sizes decide first: a similarity of t needs `min(n, m) >= t * max(n, m)`.
+Members with one and the same set have one verdict, that of the best of them: who is dropped for it, or with it, follows
+without a comparison (`twins`). A million copies cost what one does.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipelines.kernels.shingles import U64, num_common
+from pipelines.kernels.hashing import mix
+from pipelines.kernels.shingles import U64
+from pipelines.makers.near.keeper_index import Counts32, count_slots, slot_counts, sweep
+from pipelines.makers.near.similarity import F64, I64, similarity_with
 
 SMALL_CLUSTER: Final = 48
 """Above it an index costs less than comparing with every keeper."""
-MAX_SLOT_BITS: Final = 22
-_ROUNDING: Final = 1e-9
-"""`0.7 * 10` is a little above 7 in floating point: a prefix must not become a shingle too short by that."""
+_OTHER: Final = np.uint64(0x9E3779B97F4A7C15)
 
-I64 = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
-@njit(cache=True, nogil=True)
-def _similarity(values: Any, begins: Any, ends: Any, i: Any, j: Any, min_jaccard: Any) -> Any:
-    """True Jaccard of the sets of members i and j, or -1 where sizes alone exclude `min_jaccard`."""
-    left, right = values[begins[i] : ends[i]], values[begins[j] : ends[j]]
-    if min(left.size, right.size) < min_jaccard * max(left.size, right.size) - _ROUNDING:
-        return -1.0
-    common = num_common(left, right)
-    union = left.size + right.size - common
-    return common / union if union > 0 else 0.0
+@dataclass(frozen=True, kw_only=True)
+class Sets:
+    """Sets of members, best keeper first within a cluster: member i has `values[begins[i]:ends[i]]` of its `sizes[i]` hashes.
+
+    Hashes are 64 well-mixed bits, ascending, each once. Where there are fewer than `sizes[i]`, they are the sketch of a
+    `released` member, the `sketch_size` smallest.
+    """
+
+    values: U64
+    begins: I64
+    ends: I64
+    sizes: I64
+    released: Flags
+    sketch_size: int = 1 << 62
+
+    def between(self, first: int, last: int) -> Sets:
+        """Members `first` to `last`."""
+        return Sets(
+            values=self.values,
+            begins=self.begins[first:last],
+            ends=self.ends[first:last],
+            sizes=self.sizes[first:last],
+            released=self.released[first:last],
+            sketch_size=self.sketch_size,
+        )
+
+    def arrays(self) -> tuple[U64, I64, I64, I64]:
+        """What kernels take."""
+        return self.values, self.begins, self.ends, self.sizes
+
+
+def sets_of(values: U64, begins: I64, ends: I64) -> Sets:
+    """Whole sets, none of them of an earlier release."""
+    return Sets(values=values, begins=begins, ends=ends, sizes=ends - begins, released=np.zeros(begins.size, np.bool_))
 
 
 @njit(cache=True, nogil=True)
 def _sweep_small(
-    values: Any, begins: Any, ends: Any, starts: Any, min_jaccard: Any, keeper: Any, similarity: Any
+    sets: Any, released: Any, starts: Any, min_jaccard: Any, keeper: Any, similarity: Any, most: Any
 ) -> None:
-    keepers = np.empty(SMALL_CLUSTER, np.int64)
+    values, begins, ends, sizes = sets
+    keepers = np.empty(most, np.int64)
     for cluster in range(starts.size - 1):
         first, last = starts[cluster], starts[cluster + 1]
-        if last - first > SMALL_CLUSTER:
+        if last - first > most:
             continue
         num_keepers = 0
         for i in range(first, last):
-            for k in range(num_keepers):
-                found = _similarity(values, begins, ends, i, keepers[k], min_jaccard)
+            own = values[begins[i] : ends[i]]
+            for k in range(0 if released[i] else num_keepers):
+                other = keepers[k]
+                found = similarity_with(own, values[begins[other] : ends[other]], sizes[other], min_jaccard)
                 if found >= min_jaccard:
-                    keeper[i], similarity[i] = keepers[k], found
+                    keeper[i], similarity[i] = other, found
                     break
             if keeper[i] < 0:
                 keepers[num_keepers] = i
                 num_keepers += 1
 
 
-@njit(cache=True, nogil=True)
-def _sweep_large(
-    values: Any, begins: Any, ends: Any, first: Any, last: Any, min_jaccard: Any, keeper: Any, similarity: Any
-) -> None:
-    """One cluster, members `first` to `last`.
-
-    Shingles are counted and indexed by slot, the top bits of their hash. Slots shared by several shingles change the
-    order of "rarest" a little and add candidates that verification refuses: never the outcome.
-    """
-    num_values = 0
-    for i in range(first, last):
-        num_values += ends[i] - begins[i]
-    bits = 10
-    while bits < MAX_SLOT_BITS and (1 << bits) < num_values:
-        bits += 1
-    shift = np.uint64(64 - bits)
-    frequency = np.zeros(1 << bits, np.int32)
-    for i in range(first, last):
-        for value in values[begins[i] : ends[i]]:
-            frequency[value >> shift] += 1
-    head = np.full(1 << bits, -1, np.int64)
-    after, owner = np.empty(1024, np.int64), np.empty(1024, np.int64)
-    num_postings = 0
-    asked = np.full(last - first, -1, np.int64)
-    candidates = np.empty(last - first, np.int64)
-    for i in range(first, last):
-        slots = (values[begins[i] : ends[i]] >> shift).astype(np.int64)
-        num_prefix = slots.size - np.int64(np.ceil(min_jaccard * slots.size - _ROUNDING)) + 1
-        num_prefix = min(max(num_prefix, 0), slots.size)
-        # values ascend, so a stable sort breaks ties by value, the same way in every document
-        prefix = slots[np.argsort(frequency[slots], kind="mergesort")[:num_prefix]]
-        found = 0
-        for slot in prefix:
-            posting = head[slot]
-            while posting >= 0:
-                other = owner[posting]
-                if asked[other - first] != i:
-                    asked[other - first] = i
-                    candidates[found] = other
-                    found += 1
-                posting = after[posting]
-        for other in np.sort(candidates[:found]):
-            value = _similarity(values, begins, ends, i, other, min_jaccard)
-            if value >= min_jaccard:
-                keeper[i], similarity[i] = other, value
-                break
-        if keeper[i] >= 0:
-            continue
-        if num_postings + num_prefix > owner.size:
-            grown = 2 * (num_postings + num_prefix)
-            after, owner = _grow(after, grown), _grow(owner, grown)
-        for slot in prefix:
-            if frequency[slot] > 1:
-                after[num_postings], owner[num_postings] = head[slot], i
-                head[slot] = num_postings
-                num_postings += 1
-
-
-@njit(cache=True, nogil=True)
-def _grow(values: Any, size: Any) -> Any:
-    grown = np.empty(size, np.int64)
-    grown[: values.size] = values
-    return grown
-
-
-def elect(values: U64, begins: I64, ends: I64, starts: I64, min_jaccard: float) -> tuple[I64, npt.NDArray[np.float64]]:
+def elect(sets: Sets, starts: I64, min_jaccard: float) -> tuple[I64, F64]:
     """Each member's keeper, int64 [num_members], and the similarity with it, float64: -1 and NaN where it is one.
 
-    Member i's shingles are `values[begins[i]:ends[i]]`, hashes of 64 well-mixed bits, ascending, each once. Cluster c is
-    the members `starts[c]` to `starts[c + 1]`, best keeper first. `min_jaccard` is above 0 and at most 1. Memory beyond
-    the arguments: 16 bytes for each shingle in the prefix of a keeper, and 50 MB.
+    Cluster c is the members `starts[c]` to `starts[c + 1]`. `min_jaccard` is above 0 and at most 1. Memory beyond the
+    arguments: 16 bytes for each shingle in the prefix of a keeper, and 64 MB.
     """
-    keeper = np.full(begins.size, -1, np.int64)
-    similarity = np.full(begins.size, np.nan)
-    _sweep_small(values, begins, ends, starts, min_jaccard, keeper, similarity)
+    keeper, similarity = undecided(sets.begins.size)
+    _sweep_small(sets.arrays(), sets.released, starts, min_jaccard, keeper, similarity, SMALL_CLUSTER)
     for cluster in np.flatnonzero(np.diff(starts) > SMALL_CLUSTER):
-        first, last = starts[cluster], starts[cluster + 1]
-        _sweep_large(values, begins, ends, first, last, min_jaccard, keeper, similarity)
+        first, last = int(starts[cluster]), int(starts[cluster + 1])
+        members = sets.between(first, last)
+        frequency = slot_counts(int((members.ends - members.begins).sum()))
+        for begin, end in zip(members.begins.tolist(), members.ends.tolist(), strict=True):
+            count_slots(frequency, members.values[begin:end])
+        found, measured, _ = elect_indexed(members, min_jaccard, frequency)
+        keeper[first:last] = np.where(found < 0, -1, found + first)
+        similarity[first:last] = measured
     return keeper, similarity
+
+
+def elect_indexed(sets: Sets, min_jaccard: float, frequency: Counts32) -> tuple[I64, F64, Any]:
+    """As `elect`, of one cluster that is all of `sets`; and the index of its keepers. `frequency` orders shingles."""
+    keeper, similarity = undecided(sets.begins.size)
+    index = sweep(sets.arrays(), sets.released, np.int64(sets.sketch_size), min_jaccard, frequency, keeper, similarity)
+    return keeper, similarity, index
+
+
+def undecided(num: int) -> tuple[I64, F64]:
+    """Verdicts before any: keeper -1 and similarity NaN."""
+    return np.full(num, -1, np.int64), np.full(num, np.nan)
+
+
+@njit(cache=True, nogil=True)
+def set_digests(values: Any, offsets: Any, digests: Any) -> None:
+    """128 bits of each set, order-independent: `digests` uint64 [num_sets, 2], of sets `values[offsets[i]:offsets[i+1]]`."""
+    for i in range(offsets.size - 1):
+        first, second = np.uint64(0), np.uint64(0)
+        for value in values[offsets[i] : offsets[i + 1]]:
+            first += mix(value)
+            second += mix(value ^ _OTHER)
+        digests[i, 0], digests[i, 1] = first, second
+
+
+def twins(digests: U64, sizes: I64, starts: I64, released: Flags) -> I64:
+    """For each member the first of its cluster with the same set, or -1 where it is that itself: int64 [num_members].
+
+    Members of an earlier release have none and are none: they are compared by sketch.
+    """
+    found = np.full(sizes.size, -1, np.int64)
+    new = np.flatnonzero(~released)
+    cluster = np.repeat(np.arange(starts.size - 1), np.diff(starts))[new]
+    key = digests[new, 0] + cluster.astype(np.uint64) * _OTHER
+    order = np.argsort(key, kind="stable")
+    new, cluster, key = new[order], cluster[order], key[order]
+    same = np.zeros(new.size, np.bool_)
+    # a false "differs", where two keys agree by chance and their members mix, costs a comparison and no more
+    same[1:] = (cluster[1:] == cluster[:-1]) & (sizes[new[1:]] == sizes[new[:-1]])
+    same[1:] &= np.all(digests[new[1:]] == digests[new[:-1]], axis=1)
+    first = np.flatnonzero(~same)
+    found[new[same]] = np.repeat(new[first], np.diff(np.append(first, new.size)))[same]
+    return found
+
+
+def follow_twins(twin: I64, keeper: I64, similarity: F64) -> None:
+    """Fill in, in place, the verdicts of members that have a twin: its keeper is theirs, or it is."""
+    late = np.flatnonzero(twin >= 0)
+    best = twin[late]
+    is_keeper = keeper[best] < 0
+    keeper[late] = np.where(is_keeper, best, keeper[best])
+    similarity[late] = np.where(is_keeper, 1.0, similarity[best])
