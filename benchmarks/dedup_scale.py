@@ -36,13 +36,14 @@ import xxhash
 from benchmarks.harness import RESULTS, console
 from benchmarks.planted import GROUP, Planting, num_groups, planted_pairs, similarities_by_position
 from pipelines.artifact import Artifact, Built, build
+from pipelines.counting import add_counts, count_outcome
 from pipelines.errors import GuardStopped
 from pipelines.executors.local import Local
 from pipelines.makers.near.guard import Guard
 from pipelines.makers.near_dedup import dedup_near
 from pipelines.passes import Passes, peak_memory_bytes
 from pipelines.schema import DOCUMENT
-from pipelines.shards import ShardOutput, add_counts, count_outcome
+from pipelines.shards import ShardOutput
 
 CASES = ("zipf", "identical", "empty", "band", "giant")
 SHORT = {"median_words": 50, "spread": 0.6, "min_words": 8, "max_words": 400}

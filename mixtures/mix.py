@@ -23,9 +23,10 @@ from mixtures.mixture import FORMAT, Mixture
 from mixtures.tree import render_tree
 from pipelines import storage
 from pipelines.artifact import Built
+from pipelines.counting import add_counts
 from pipelines.errors import ConfigError, InputError
 from pipelines.passes import Passes
-from pipelines.shards import PartShard, ShardOutput, add_counts
+from pipelines.shards import PartShard, ShardOutput
 from pipelines.tokens import is_held_out
 
 

@@ -20,9 +20,9 @@ from pipelines.cli.certificate import banner, block_of, print_warnings, read_cer
 from pipelines.cli.certificate_charts import STYLE
 from pipelines.cli.locate import Located, add_artifact, chain_of, locate, when
 from pipelines.cli.page import Section, html_page
+from pipelines.counting import check_conservation
 from pipelines.errors import ConservationError
 from pipelines.rules import from_json
-from pipelines.shards import check_conservation
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 MANTISSA_BITS = 8

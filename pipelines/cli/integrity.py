@@ -16,10 +16,11 @@ import pyarrow as pa
 from pipelines import storage
 from pipelines.cli.locate import Located
 from pipelines.content_hash import ContentHash
+from pipelines.counting import add_counts, check_conservation
 from pipelines.errors import ConservationError, EyasError
 from pipelines.fingerprint import SHORT, fingerprint
 from pipelines.manifest import root_hash
-from pipelines.shards import Committed, FileRecord, add_counts, check_conservation, read_commit
+from pipelines.shards import Committed, FileRecord, read_commit
 
 SHOWN_PROBLEMS = 10
 BOOKKEEPING = ("manifest.json", "counts", "log", "sources", "work")

@@ -25,35 +25,41 @@ from pipelines.kernels.unicode_classes import SPACE, class_table
 def _squeeze(data: Any, offsets: Any, table: Any, result: Any, ends: Any) -> Any:
     to = 0
     for document in range(offsets.size - 1):
-        start, end = offsets[document], offsets[document + 1]
+        i, end = offsets[document], offsets[document + 1]
         first = to
-        waiting = False
-        i = start
+        after_space: Any = np.int64(1)  # what is at the start goes as well
         while i < end:
             byte = data[i]
-            step = 1
-            is_space = False
             if byte < 0x80:
-                is_space = (table[byte] & SPACE) != 0
-            elif 0xC2 <= byte < 0xE0 and i + 1 < end:
+                # no branch: where a word ends is what no processor predicts
+                is_space = np.int64((table[byte] & SPACE) != 0)
+                result[to] = np.uint8(0x20) if is_space else byte
+                to += 1 - (is_space & after_space)
+                after_space = is_space
+                i += 1
+                continue
+            step = 1
+            is_wide = False
+            if 0xC2 <= byte < 0xE0 and i + 1 < end:
                 code = (np.int64(byte & 0x1F) << 6) | np.int64(data[i + 1] & 0x3F)
-                is_space, step = (table[code] & SPACE) != 0, 2
+                is_wide, step = (table[code] & SPACE) != 0, 2
             elif 0xE0 <= byte < 0xF0 and i + 2 < end:  # no white space lies beyond three bytes
                 code = (
                     (np.int64(byte & 0x0F) << 12) | (np.int64(data[i + 1] & 0x3F) << 6) | np.int64(data[i + 2] & 0x3F)
                 )
-                is_space, step = (table[code] & SPACE) != 0, 3
-            if is_space:
-                waiting = to > first
+                is_wide, step = (table[code] & SPACE) != 0, 3
+            if is_wide:
+                result[to] = 0x20
+                to += 1 - after_space
+                after_space = np.int64(1)
             else:
-                if waiting:
-                    result[to] = 0x20
-                    to += 1
-                    waiting = False
                 for k in range(step):
                     result[to + k] = data[i + k]
                 to += step
+                after_space = np.int64(0)
             i += step
+        if to > first:
+            to -= after_space
         ends[document] = to
 
 

@@ -13,24 +13,28 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import pairwise
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
 from pipelines import storage
 from pipelines.artifact import Artifact, Built, Source
+from pipelines.counting import TextSample, add_counts, count_outcome, dropped_batch
 from pipelines.errors import ConfigError, InputError, QuarantineCap, StageError
 from pipelines.fingerprint import identity
 from pipelines.inventory import file_marks
+from pipelines.kernels.shingles import text_buffers
 from pipelines.passes import Passes
 from pipelines.pipeline import Pipeline
 from pipelines.readers.columns import document_schema
 from pipelines.records import FileShard, Quarantined, Skipped
 from pipelines.schema import DOCUMENT, check_documents
-from pipelines.shards import Committed, PartShard, ShardOutput, TextSample, add_counts, count_outcome, dropped_batch
+from pipelines.shards import Committed, PartShard, ShardOutput
 from pipelines.stage import Stage, run_stages, stage_name
 
 DROPPED_TEXT = ("all", "sample", "none")
@@ -239,10 +243,13 @@ def _empty_like(shard: FileShard | PartShard, source: Source | None) -> pa.Recor
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
-def id_hashes(batch: pa.RecordBatch) -> np.ndarray:
-    """`id_hash` of every document: uint64 [num_rows]."""
-    pairs = zip(batch.column("source").to_pylist(), batch.column("id").to_pylist(), strict=True)
-    return np.fromiter((id_hash(source, document) for source, document in pairs), np.uint64, batch.num_rows)
+def id_hashes(batch: pa.RecordBatch, seed: int = 0) -> npt.NDArray[np.uint64]:
+    """`id_hash` of every document, or another hash for another `seed`: uint64 [num_rows]."""
+    names = [batch.column(name).cast(pa.large_string()) for name in ("source", "id")]
+    data, offsets = text_buffers(pc.binary_join_element_wise(*names, pa.scalar("\0", pa.large_string())))
+    view = data.data
+    made = (xxhash.xxh3_64_intdigest(view[a:b], seed) for a, b in pairwise(offsets.tolist()))
+    return np.fromiter(made, np.uint64, batch.num_rows)
 
 
 def id_hash(source: str, document: str) -> int:

@@ -14,6 +14,7 @@ import pytest
 
 from pipelines import storage
 from pipelines.artifact import Source, build
+from pipelines.counting import count_outcome
 from pipelines.errors import ConfigError, InputError, QuarantineCap, ShardsFailed, StorageError
 from pipelines.executors import attempt
 from pipelines.executors.local import Local
@@ -23,7 +24,6 @@ from pipelines.makers.process import Process, process
 from pipelines.pipeline import Pipeline
 from pipelines.rules import ByAttribute, Rule
 from pipelines.schema import DOCUMENT, set_column
-from pipelines.shards import count_outcome
 from tests.integration.line_corpus import write_corpus
 from tests.unit.test_engine import LetterCount, Lines, Raises
 

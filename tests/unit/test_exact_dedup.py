@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 import xxhash
 
+from pipelines.counting import add_counts, check_conservation
 from pipelines.errors import ConfigError, InputError
 from pipelines.executors.local import Local
 from pipelines.fingerprint import fingerprint
 from pipelines.kernels.whitespace import squeeze_whitespace
 from pipelines.makers.exact_dedup import ExactDedup, digests_of
-from pipelines.shards import add_counts, check_conservation
 from tests.dedup import VOCABULARY, row, run_maker, write_input, write_text
 
 SCORE = pa.field("score", pa.float64())

@@ -5,13 +5,13 @@ import random
 import pyarrow as pa
 import pytest
 
+from pipelines.counting import add_counts, check_conservation
 from pipelines.errors import ConfigError
 from pipelines.executors.local import Local
 from pipelines.fingerprint import fingerprint
 from pipelines.makers.line_dedup import LineDedup
 from pipelines.makers.substring.rewriting import Sizes
 from pipelines.passes import Passes
-from pipelines.shards import add_counts, check_conservation
 from tests.dedup import VOCABULARY, Result, row, run_maker, write_input, write_text
 from tests.substrings import dedup_lines as oracle
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.artifact import Source, build
+from pipelines.counting import add_counts, check_conservation
 from pipelines.errors import ConfigError, GuardStopped, InputError
 from pipelines.executors.local import Local
 from pipelines.fingerprint import fingerprint
@@ -21,7 +22,6 @@ from pipelines.makers.near_dedup import NearDedup, dedup_near
 from pipelines.makers.process import process
 from pipelines.makers.shuffle import read_bucket
 from pipelines.pipeline import Pipeline
-from pipelines.shards import add_counts, check_conservation
 from tests.dedup import VOCABULARY, row, run_maker, shingle_set, similarity, true_jaccard, write_input, write_text
 
 SCORE = pa.field("score", pa.float64())

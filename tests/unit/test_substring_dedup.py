@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.artifact import Source, build
+from pipelines.counting import add_counts, check_conservation
 from pipelines.errors import ConfigError, InputError
 from pipelines.executors.local import Local
 from pipelines.fingerprint import fingerprint
@@ -17,7 +18,6 @@ from pipelines.makers.substring.rewriting import Sizes
 from pipelines.makers.substring_dedup import SubstringDedup, dedup_substrings
 from pipelines.passes import Passes
 from pipelines.pipeline import Pipeline
-from pipelines.shards import add_counts, check_conservation
 from tests.dedup import VOCABULARY, Result, row, run_maker, write_input, write_text
 from tests.substrings import dedup_substrings as oracle
 from tests.unit.test_near_dedup import AsIs

@@ -8,7 +8,7 @@
 | `certificate_index` | groups of queries | an inverted index over their rarest shingles (`index`) |
 | `certificate_probe` | parts, for each group | true pairs of every query in the whole corpus, counted (`probe`) |
 | `certificate_totals` | one | sums of these (`probe`) |
-| `certificate_pairs` | buckets of pairs | similarity of dropped documents and keepers, recomputed (`precision`) |
+| `certificate_pairs` | runs of buckets of pairs | similarity of dropped documents and keepers, recomputed (`precision`) |
 
 The corpus is read twice, `frame` for lengths alone; texts go to other tasks for sampled pairs only.
 """
@@ -21,11 +21,12 @@ from functools import partial
 from typing import Any, Final
 
 from pipelines import storage
+from pipelines.counting import add_counts
 from pipelines.fingerprint import seed_for
 from pipelines.kernels.minhash import MinHashConfig
 from pipelines.makers.certificate.frame import DROPPED, LARGEST, MAX_LARGEST, draw, write_frame
 from pipelines.makers.certificate.index import group_queries, index_queries
-from pipelines.makers.certificate.precision import compare_texts
+from pipelines.makers.certificate.precision import compare_texts, runs_of
 from pipelines.makers.certificate.probe import (
     LOWEST,
     Probe,
@@ -47,7 +48,7 @@ from pipelines.makers.near.strata import Counts
 from pipelines.makers.outcome import NumberedPart, number_buckets
 from pipelines.makers.shuffle import SUFFIX
 from pipelines.passes import Passes
-from pipelines.shards import Committed, add_counts
+from pipelines.shards import Committed
 
 REPORTED_JACCARD: Final = 0.85
 """Where recall is certified besides `min_jaccard`: what users of near dedup compare by."""
@@ -218,7 +219,6 @@ def _compare_pairs(
         shingle_size=shingle_size,
         limits=limits,
     )
-    buckets = number_buckets(num_pair_buckets(num_pairs)) if num_pairs else ()
-    commits = passes.run("certificate_pairs", work, buckets)
+    commits = passes.run("certificate_pairs", work, runs_of(num_pair_buckets(num_pairs)) if num_pairs else ())
     rows = [row for commit in commits for row in storage.read_table(commit.path("compared")).to_pylist()]
     return sorted(rows, key=lambda row: int(row["number"]))

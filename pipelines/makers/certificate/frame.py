@@ -22,12 +22,12 @@ from pipelines.makers.certificate.sampling import (
     Allocation,
     Certify,
     cells_of,
-    hashes_of,
     smallest_of_groups,
 )
 from pipelines.makers.near.candidates import unique_rows
 from pipelines.makers.near.strata import columns_of_strata
 from pipelines.makers.outcome import Bucket, NumberedPart, verdicts_of
+from pipelines.makers.process import id_hashes
 from pipelines.makers.shuffle import ShuffleWriter
 from pipelines.shards import ShardOutput
 
@@ -87,11 +87,11 @@ def write_frame(
         rows = np.arange(first_row, first_row + batch.num_rows)
         cells = cells_of(batch)
         asked = unique[rows]
-        frame.add(QUERY, cells.filter(pa.array(asked)), hashes_of(batch.filter(pa.array(asked)), seeds[0]), rows[asked])
+        frame.add(QUERY, cells.filter(pa.array(asked)), id_hashes(batch.filter(pa.array(asked)), seeds[0]), rows[asked])
         low, high = np.searchsorted(local.column("row").to_numpy(), [first_row, first_row + batch.num_rows])
         dropped = local.slice(low, high - low)
         at = pa.array(dropped.column("row").to_numpy() - first_row)
-        hashes = hashes_of(batch.take(at), seeds[1])
+        hashes = id_hashes(batch.take(at), seeds[1])
         frame.add(DROPPED, cells.take(at), hashes, rows[at.to_numpy()], dropped)
         clusters = dropped.column("cluster").combine_chunks()
         shown = pc.is_in(clusters, pa.array(list(largest), pa.string())).to_numpy(zero_copy_only=False)

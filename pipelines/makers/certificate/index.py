@@ -1,10 +1,11 @@
 """The index of sampled queries: their shingle sets in, what a document's shingles are looked up in out.
 
 A document d with Jaccard of at least t to a query q shares at least `ceil(t |q|)` of its shingles, so it has at
-least one of any `|q| - ceil(t |q|) + 1` of them (prefix filter: Bayardo, Ma and Srikant, "Scaling up all pairs
-similarity search", 2007; Xiao et al., "Efficient similarity joins for near duplicate detection", 2008). The prefix is
-made of the shingles that fewest queries have: the order is free, so the result is exact whatever it is, and
-boilerplate, which many queries have, comes last.
+least k of any `|q| - ceil(t |q|) + k` of them (prefix filter: Bayardo, Ma and Srikant, "Scaling up all pairs
+similarity search", 2007; Xiao et al., "Efficient similarity joins for near duplicate detection", 2008; with k above 1:
+Wang, Li and Feng, "Can we beat the prefix filtering?", 2012). The prefix is made of the shingles that fewest queries
+have: the order is free, so the result is exact whatever it is, and boilerplate, which many queries have, comes last.
+With k one sixteenth of the query, documents that share a phrase with it are none of its candidates.
 
 `index_queries` writes a group of queries (about `Limits.shingles_per_group` shingles) as one file: an open-addressing table
 from the shingles of their prefixes to queries, and before it a bitmap in which a miss, nearly every shingle of the
@@ -26,7 +27,10 @@ from pipelines.kernels.shingles import U64
 from pipelines.makers.certificate.texts import CHOSEN
 from pipelines.shards import ShardOutput
 
-_BITS_PER_KEY: Final = 16
+_BITS_PER_SLOT: Final = 8
+_HIT_SHARE: Final = 16
+_COMMON: Final = 256
+"""Shingles of this many queries or more are equally common."""
 
 I64 = npt.NDArray[np.int64]
 
@@ -58,6 +62,7 @@ class Index:
 
     `values[offsets[i]:offsets[i + 1]]` is the shingle set of query i, `keys` uint64 [queries, bands]. Slot s of the table holds
     the shingle `shingles[s]` and the queries `postings[begins[s]:begins[s] + sizes[s]]`; it is free where `sizes[s]` is 0.
+    A document similar to query i has `hits[i]` shingles of its prefix at least.
     """
 
     numbers: I64
@@ -69,9 +74,10 @@ class Index:
     keys: U64
     bitmap: U64
     shingles: U64
-    begins: I64
+    begins: npt.NDArray[np.int32]
     sizes: npt.NDArray[np.int32]
     postings: npt.NDArray[np.int32]
+    hits: I64
 
 
 def index_queries(
@@ -106,17 +112,14 @@ def make_index(queries: pa.Table, num_bands: int, lowest: float) -> Index:
     values, offsets = sets.flatten().to_numpy(), np.zeros(len(sets) + 1, np.int64)
     offsets[1:] = np.cumsum(sets.value_lengths().to_numpy()) if len(sets) else 0
     keys = queries.column("keys").combine_chunks().flatten().to_numpy().reshape(-1, num_bands)
-    owner = np.repeat(np.arange(len(sets), dtype=np.int32), np.diff(offsets))
-    prefix = _prefixes(values, owner, offsets, lowest)
-    chosen, owners = values[prefix], owner[prefix]
-    order = np.lexsort((owners, chosen))
-    shingles, begins, sizes = np.unique(chosen[order], return_index=True, return_counts=True)
+    prefix, lengths, hits = _prefixes(values, offsets, lowest)
     slots = 16
-    while slots < 2 * shingles.size:
+    while 3 * slots < 4 * prefix.size:  # the bitmap keeps nearly all that is not there away from the chains
         slots *= 2
-    table = np.zeros(slots, np.uint64), np.zeros(slots, np.int64), np.zeros(slots, np.int32)
-    bitmap = np.zeros(max(1, slots * _BITS_PER_KEY // 2 // 64), np.uint64)
-    _fill_table(shingles, begins, sizes, *table, bitmap)
+    table = np.zeros(slots, np.uint64), np.zeros(slots, np.int32), np.zeros(slots, np.int32)
+    bitmap = np.zeros(max(1, slots * _BITS_PER_SLOT // 64), np.uint64)
+    postings = np.empty(prefix.size, np.int32)
+    _fill_table(prefix, np.repeat(np.arange(len(sets), dtype=np.int32), lengths), *table, postings, bitmap)
     return Index(
         numbers=queries.column("number").to_numpy(),
         parts=queries.column("part").to_numpy(),
@@ -129,19 +132,52 @@ def make_index(queries: pa.Table, num_bands: int, lowest: float) -> Index:
         shingles=table[0],
         begins=table[1],
         sizes=table[2],
-        postings=owners[order],
+        postings=postings,
+        hits=hits,
     )
 
 
-def _prefixes(values: U64, owner: npt.NDArray[np.int32], offsets: I64, lowest: float) -> I64:
-    """Positions in `values` of each query's prefix: the shingles that fewest queries have, ties by hash."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    order = np.lexsort((values, counts[which], owner))
+def _prefixes(values: U64, offsets: I64, lowest: float) -> tuple[U64, I64, I64]:
+    """The shingles of each query's prefix, their number, and how many of them a similar document has.
+
+    They are those that fewest queries have, ties by hash. Counted in a table without chains: where two shingles meet
+    in one of its slots, both are taken to be more common than they are.
+    """
     sizes = np.diff(offsets)
-    lengths = np.minimum(sizes - fewest_shared(sizes, lowest) + 1, sizes)
-    rank = np.arange(values.size) - offsets[:-1][owner]
-    chosen: I64 = order[rank < lengths[owner]]
-    return chosen
+    fewest = np.minimum(fewest_shared(sizes, lowest), sizes)
+    hits = np.minimum(1 + sizes // _HIT_SHARE, fewest)
+    lengths = sizes - fewest + hits
+    slots = 16
+    while slots < 2 * values.size:
+        slots *= 2
+    prefix = np.empty(int(lengths.sum()), np.uint64)
+    _choose(values, offsets, lengths, np.zeros(slots, np.int32), prefix)
+    return prefix, lengths, hits
+
+
+@njit(cache=True, nogil=True)
+def _choose(values: Any, offsets: Any, lengths: Any, queries: Any, prefix: Any) -> None:
+    """`prefix`: of each query the `lengths[i]` values that fewest have, the lower hash first. `queries` starts as zeros."""
+    mask = np.uint64(queries.size - 1)
+    for value in values:
+        queries[value & mask] += 1
+    histogram = np.empty(_COMMON + 1, np.int64)
+    to = 0
+    for query in range(lengths.size):
+        own = values[offsets[query] : offsets[query + 1]]
+        histogram[:] = 0
+        for value in own:
+            histogram[min(queries[value & mask], _COMMON)] += 1
+        last, ties = 0, lengths[query]
+        while last < _COMMON and histogram[last] < ties:
+            ties -= histogram[last]
+            last += 1
+        for value in own:
+            common = min(queries[value & mask], _COMMON)
+            if common < last or (common == last and ties > 0):
+                ties -= common == last
+                prefix[to] = value
+                to += 1
 
 
 def fewest_shared(sizes: I64, lowest: float) -> I64:
@@ -164,13 +200,23 @@ def bloom_bits(value: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _fill_table(
-    shingles: Any, begins: Any, counts: Any, slots: Any, slot_begins: Any, slot_sizes: Any, bitmap: Any
+    prefix: Any, owners: Any, slots: Any, slot_begins: Any, slot_sizes: Any, postings: Any, bitmap: Any
 ) -> None:
     mask, words = np.uint64(slots.size - 1), np.uint64(bitmap.size - 1)
-    for i in range(shingles.size):
-        value = shingles[i]
+    for value in prefix:
         at = value & mask
-        while slot_sizes[at] > 0:
+        while slot_sizes[at] > 0 and slots[at] != value:
             at = (at + np.uint64(1)) & mask
-        slots[at], slot_begins[at], slot_sizes[at] = value, begins[i], counts[i]
+        slots[at] = value
+        slot_sizes[at] += 1
         bitmap[(value >> np.uint64(20)) & words] |= bloom_bits(value)
+    end = 0
+    for slot in range(slots.size):
+        end += slot_sizes[slot]
+        slot_begins[slot] = end
+    for i in range(prefix.size - 1, -1, -1):  # from behind, so that each end becomes the beginning
+        at = prefix[i] & mask
+        while slots[at] != prefix[i]:
+            at = (at + np.uint64(1)) & mask
+        slot_begins[at] -= 1
+        postings[slot_begins[at]] = owners[i]

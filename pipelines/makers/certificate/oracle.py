@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -56,15 +57,31 @@ def fold(character: str) -> str:
     return character
 
 
+_BREAK: Final = "\0"
+"""Stands where a character of ALONE does: NUL is no letter, so no word has it."""
+
+
+def _kept(character: str) -> str:
+    """What is left of a character where words are what stands between spaces."""
+    kind = kind_of(character)
+    return {SEPARATOR: " ", ALONE: _BREAK}.get(kind, fold(character))
+
+
 class _Table(dict[int, str]):
     """A table for `str.translate` that fills itself."""
 
-    def __init__(self, function: object) -> None:
+    def __init__(self, function: Callable[[str], str]) -> None:
         self.function = function
 
     def __missing__(self, code: int) -> str:
-        self[code] = self.function(chr(code))  # type: ignore[operator]
+        self[code] = self.function(chr(code))
         return self[code]
+
+
+@cache
+def _table(function: Callable[[str], str]) -> _Table:
+    """One table for all texts: it holds what characters they have, a million at most."""
+    return _Table(function)
 
 
 def has_unknown(text: str) -> bool:
@@ -81,7 +98,10 @@ def words(text: str) -> list[str]:
     >>> words("GPU集群, naïve")
     ['gpu', '集', '群', 'naïve']
     """
-    kinds, folded = text.translate(_Table(kind_of)), text.translate(_Table(fold))
+    spaced = text.translate(_table(_kept))
+    if _BREAK not in spaced:
+        return spaced.split()
+    kinds, folded = text.translate(_table(kind_of)), text.translate(_table(fold))
     return [folded[found.start() : found.end()] for found in _WORD.finditer(kinds)]
 
 
@@ -90,7 +110,7 @@ def shingle_set(text: str, size: int) -> set[tuple[str, ...]]:
     found = words(text)
     if len(found) < size:
         return {tuple(found)} if found else set()
-    return {tuple(found[i : i + size]) for i in range(len(found) - size + 1)}
+    return set(zip(*(found[i:] for i in range(size)), strict=False))
 
 
 def similarity(left: str, right: str, size: int) -> float:

@@ -24,12 +24,12 @@ from pipelines.kernels.shingles import (
     NUM_STATE,
     character_table,
     next_block,
-    num_common,
     shingle_sets,
     text_buffers,
 )
 from pipelines.makers.certificate.index import I64, Index, bloom_bits, fewest_shared, read_index
 from pipelines.makers.near.candidates import unique_rows
+from pipelines.makers.near.similarity import similarity_with
 from pipelines.makers.outcome import Bucket, NumberedPart, verdicts_of
 from pipelines.shards import ShardOutput
 
@@ -71,11 +71,14 @@ def _find_candidates(
     sizes: Any,
     postings: Any,
     least: Any,
+    needed: Any,
     seen: Any,
+    hits: Any,
 ) -> Any:
-    """Pairs of document and query that share a shingle of the query's prefix, by document: two int64 [n].
+    """Pairs of document and query that share enough shingles of the query's prefix, by document: two int64 [n].
 
-    `least[q]` is the fewest shingles that a document similar enough to query q can have; `seen` int64 [queries].
+    `least[q]` is the fewest shingles that a document similar enough to query q can have, `needed[q]` the fewest of
+    the prefix; `seen` and `hits` int64 [queries].
     """
     documents, queries = np.empty(1024, np.int64), np.empty(1024, np.int64)
     found_pairs = 0
@@ -100,15 +103,18 @@ def _find_candidates(
                     at = (at + np.uint64(1)) & mask
                 for posting in range(begins[at], begins[at] + sizes[at]):
                     query = postings[posting]
-                    if seen[query] != document:
-                        seen[query] = document
+                    if seen[query] == document:
+                        hits[query] += 1  # a shingle counts as often as the document has it, so never too little
+                    else:
+                        seen[query], hits[query] = document, 1
                         if found_pairs == documents.size:
                             documents, queries = _grow(documents), _grow(queries)
                         documents[found_pairs], queries[found_pairs] = document, query
                         found_pairs += 1
         last, found_pairs = found_pairs, first
         for pair in range(first, last):  # a document of fewer shingles cannot be similar enough
-            if num_shingles >= least[queries[pair]]:
+            query = queries[pair]
+            if num_shingles >= least[query] and hits[query] >= needed[query]:
                 documents[found_pairs], queries[found_pairs] = documents[pair], queries[pair]
                 found_pairs += 1
     return documents[:found_pairs], queries[:found_pairs]
@@ -118,14 +124,12 @@ def _find_candidates(
 def _similarities(
     values: Any, offsets: Any, documents: Any, query_values: Any, query_offsets: Any, queries: Any, lowest: Any
 ) -> Any:
-    """True Jaccard of every pair, float64 [n]; 0 where sizes alone say that it is below `lowest`."""
+    """True Jaccard of every pair, float64 [n]; 0 where it is below `lowest`."""
     result = np.zeros(documents.size)
     for pair in range(documents.size):
         d, q = documents[pair], queries[pair]
         left, right = values[offsets[d] : offsets[d + 1]], query_values[query_offsets[q] : query_offsets[q + 1]]
-        if min(left.size, right.size) >= (lowest - 1e-9) * max(left.size, right.size):
-            common = num_common(left, right)
-            result[pair] = common / (left.size + right.size - common)
+        result[pair] = max(0.0, similarity_with(left, right, right.size, lowest))
     return result
 
 
@@ -139,9 +143,10 @@ def true_pairs(
     data, offsets = text_buffers(texts)
     sizes = np.diff(index.offsets)
     least = fewest_shared(sizes, lowest)
+    seen, hits = (np.empty(max(1, sizes.size), np.int64) for _ in range(2))
     documents, queries = _find_candidates(
         data, offsets, character_table(), shingle_size, index.bitmap, index.shingles, index.begins, index.sizes,
-        index.postings, least, np.empty(max(1, sizes.size), np.int64),
+        index.postings, least, index.hits, seen, hits,
     )  # fmt: skip
     chosen, position = np.unique(documents, return_inverse=True)
     values, set_offsets = shingle_sets(texts.take(pa.array(chosen)), shingle_size)

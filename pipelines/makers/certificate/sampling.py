@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from pipelines.errors import ConfigError
 from pipelines.makers.near.strata import strata_of
@@ -84,13 +83,6 @@ def cell_fields(cell: str) -> dict[str, str]:
     """
     length, language, source = cell.split(SEPARATOR, NUM_LEVELS - 1)
     return {"source": source, "language": language, "length": length}
-
-
-def hashes_of(batch: pa.RecordBatch, seed: int) -> npt.NDArray[np.uint64]:
-    """64 bits of each row's source and id: uint64 [num_rows]; xxh3 (Collet) with `seed`."""
-    pairs = zip(batch.column("source").to_pylist(), batch.column("id").to_pylist(), strict=True)
-    made = (xxhash.xxh3_64_intdigest(f"{source}\0{document}".encode(), seed) for source, document in pairs)
-    return np.fromiter(made, np.uint64, batch.num_rows)
 
 
 def merge_cells(population: Mapping[str, int], max_cells: int) -> dict[str, str]:

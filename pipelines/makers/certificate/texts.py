@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import storage
-from pipelines.kernels.minhash import MinHashConfig, band_keys, signatures_of_texts
+from pipelines.kernels.minhash import MinHashConfig, band_keys, signatures_of_hashes
 from pipelines.kernels.shingles import shingle_sets
 from pipelines.makers.certificate.frame import AS_DROPPED, AS_QUERY
 from pipelines.makers.certificate.sampling import Limits
@@ -136,7 +136,8 @@ def _write_queries(
     sizes = np.diff(offsets)
     fits = sizes <= max_shingles
     sets = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
-    keys = band_keys(signatures_of_texts(texts, config)[0], config)
+    halves = (values >> np.uint64(32)).astype(np.uint32)
+    keys = band_keys(signatures_of_hashes(halves, offsets, config), config)
     ends = np.arange(rows.size + 1, dtype=np.int32) * config.num_bands
     batch = pa.RecordBatch.from_arrays(
         [
@@ -149,7 +150,8 @@ def _write_queries(
         ],
         schema=CHOSEN,
     )
-    out.write("chosen", batch.filter(pa.array(fits & (sizes > 0))))
+    comparable = fits & (sizes > 0)
+    out.write("chosen", batch if comparable.all() else batch.filter(pa.array(comparable)))
     return {str(number): int(size) for number, size in zip(numbers.tolist(), sizes.tolist(), strict=True)}
 
 

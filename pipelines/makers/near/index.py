@@ -35,6 +35,7 @@ import pyarrow.compute as pc
 
 from pipelines import storage
 from pipelines.artifact import Built
+from pipelines.counting import add_counts, count_outcome
 from pipelines.errors import ConfigError, ConservationError, InputError
 from pipelines.fingerprint import identity
 from pipelines.kernels.minhash import U32, MinHashConfig, band_keys, signatures_of_hashes
@@ -44,7 +45,7 @@ from pipelines.makers.near.election import spread
 from pipelines.makers.near.strata import UNKNOWN
 from pipelines.makers.outcome import NumberedPart, verdicts_of
 from pipelines.makers.shuffle import ShuffleWriter, bucket_of
-from pipelines.shards import ShardOutput, add_counts, count_outcome
+from pipelines.shards import ShardOutput
 
 KIND: Final = "NearIndex"
 FORMAT: Final = 1

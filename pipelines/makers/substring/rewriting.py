@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.artifact import Built
+from pipelines.counting import TextSample, add_counts, count_outcome, dropped_batch
 from pipelines.errors import ConservationError
 from pipelines.kernels.copies import I64
 from pipelines.kernels.cutting import cut_spans
@@ -38,7 +39,7 @@ from pipelines.makers.substring.shared_keys import find_shared, write_keys
 from pipelines.passes import Passes
 from pipelines.rules import Rule, to_json
 from pipelines.schema import set_column
-from pipelines.shards import ShardOutput, TextSample, add_counts, count_outcome, dropped_batch
+from pipelines.shards import ShardOutput
 
 ALL_REPEATED: Final = "all_repeated"
 
