@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pipelines import manifest as manifests
 from pipelines import storage
+from pipelines.counting import add_counts, check_conservation
 from pipelines.errors import BuildError, ConfigError, StorageError
 from pipelines.executors import Executor
 from pipelines.executors.local import Local
@@ -28,7 +28,7 @@ from pipelines.passes import Passes, Progress, Silent
 from pipelines.readers import reader_for
 from pipelines.readers.suffixes import kind_of
 from pipelines.records import Extractor, FileShard, Reader, SourceFile
-from pipelines.shards import PartShard, add_counts, check_conservation
+from pipelines.shards import PartShard
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 SHARD_BYTES = 256 << 20
@@ -155,7 +155,7 @@ def _check_shared(options: BuildOptions) -> None:
     everywhere = getattr(options.executor, "on_every_machine", None)
     if everywhere is None or not storage.is_local(options.root):
         return
-    probe = storage.join(options.root, f"{storage.TEMPORARY_PREFIX}shared-{secrets.token_hex(8)}")
+    probe = storage.join(options.root, storage.temporary_name("shared"))
     storage.write_bytes(probe, b"eyas")
     blind = sorted(machine for machine, sees in everywhere(storage.exists, probe) if not sees)
     storage.delete_file(probe)
@@ -184,6 +184,7 @@ def _make(artifact: Artifact, inputs: tuple[Built, ...], options: BuildOptions) 
     directory = artifact_directory(options.root, artifact.name, whole)
     present = manifests.read(directory)
     if present is not None and not options.rehash and manifests.files_stand(present, directory):
+        storage.delete_dir(storage.join(directory, "work"))  # of a build that was killed after its manifest
         return Built(name=artifact.name, fingerprint=whole, uri=directory, manifest=present)
     passes = Passes(
         artifact=artifact.name, directory=directory, executor=options.executor, progress=options.progress,
@@ -223,9 +224,9 @@ def _make(artifact: Artifact, inputs: tuple[Built, ...], options: BuildOptions) 
         record["data"] = f"../{storage.basename(directory)}"
         manifests.write(artifact_directory(options.root, artifact.name, whole), record)
         return Built(name=artifact.name, fingerprint=whole, uri=directory, manifest=record)
+    storage.clean_temporaries(directory)
     manifests.write(directory, record)
     storage.delete_dir(storage.join(directory, "work"))
-    storage.clean_temporaries(directory)
     return Built(name=artifact.name, fingerprint=whole, uri=directory, manifest=record)
 
 

@@ -289,8 +289,7 @@ def open_output(uri: str, *, sync: bool = False) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _local_output(path: str, *, sync: bool) -> Iterator[BinaryIO]:
     folder, name = os.path.split(path)
-    unique = f"{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{unique}-{name[:100]}")
+    temporary = os.path.join(folder, temporary_name(name[:100]))
     with output_errors():
         os.makedirs(folder or ".", exist_ok=True)
         file = pa.OSFile(temporary, "wb")
@@ -358,8 +357,9 @@ def check_writable(root: str) -> None:
     """
     if not root.strip():
         raise ConfigError("the root is empty; name a folder or a URI")
-    probe = join(root, f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(8)}")
+    probe = join(root, temporary_name("probe"))
     try:
+        clean_temporaries(root, recursive=False)
         write_bytes(probe, b"eyas")
         found = read_bytes(probe)
         delete_file(probe)
@@ -390,6 +390,11 @@ def delete_dir(uri: str) -> None:
             fs.delete_dir(path)
 
 
+def temporary_name(name: str) -> str:
+    """A name for a file that is to be gone soon. It tells whose it is, so that `clean_temporaries` knows when to delete it."""
+    return f"{TEMPORARY_PREFIX}{_machine()}-{os.getpid()}-{secrets.token_hex(8)}-{name}"
+
+
 @cache
 def _machine() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -405,13 +410,13 @@ def _may_be_written(temporary: str) -> bool:
     return changed is not None and time.time() - changed / 1e9 < OTHERS_SECONDS
 
 
-def clean_temporaries(uri: str) -> int:
-    """Delete what killed processes left under the folder `uri`; returns how many files that were.
+def clean_temporaries(uri: str, *, recursive: bool = True) -> int:
+    """Delete what killed processes left in the folder `uri`, and below; returns how many files that were.
 
     A file stays while the process named in it lives; of another machine's processes nothing is known, so theirs stay
     for an hour.
     """
-    left = [found for found in _walk(uri, recursive=True) if basename(found).startswith(TEMPORARY_PREFIX)]
+    left = [found for found in _walk(uri, recursive=recursive) if basename(found).startswith(TEMPORARY_PREFIX)]
     left = [found for found in left if not _may_be_written(found)]
     for found in left:
         delete_file(found)

@@ -66,7 +66,9 @@ def in_child(artifact: Artifact, root: str, hook: Countdown | None) -> dict | No
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
         answer = pipe.read()
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if not answer and not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+        raise RuntimeError(f"a build ended with wait status {status} and was not killed")
     return json.loads(answer) if answer else None
 
 
