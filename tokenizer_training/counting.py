@@ -13,6 +13,7 @@ open-addressing index. `to_batch` gives the counts sorted by bytes: the same bat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
+from pipelines.errors import InputError
 from tokenizer_training.split_patterns import Array, Int, SplitPattern, next_cut, split_classes
 
 COUNTS_SCHEMA = pa.schema([pa.field("pretoken", pa.large_binary(), False), pa.field("count", pa.int64(), False)])
@@ -31,6 +33,10 @@ _LOW8, _LOW32 = np.uint64(0xFF), np.uint64(0xFFFFFFFF)
 MAX_PRETOKEN_BYTES = 1024
 """3 MB of random letters took 142 s to 1,744 merges as one pre-token and 16 s in pieces of this size. Of 90 MB of
 installed Python code one distinct pre-token is longer."""
+COUNTER_BYTES = 128 << 20
+"""Tables of one counting task: some 2.9 million distinct pre-tokens. Handing them on takes half as much again."""
+MAX_COUNT = 2**63 - 1
+_LOW32_INT = 0xFFFFFFFF
 SHORT = 8
 """Pre-tokens below this many bytes are their own key."""
 
@@ -40,11 +46,26 @@ class PretokenCounter:
 
     A pre-token of more than `max_bytes` is counted in pieces of at most that many, cut between characters; `num_cuts`
     says how often. Without that, one run of letters as long as a file would be scanned anew for every merge.
+
+    With `spill`, tables that would grow beyond `memory_bytes` are handed to it as a batch (COUNTS_SCHEMA, not sorted)
+    and begun anew, in the middle of a text if need be; `to_batch` then has what came after.
     """
 
-    def __init__(self, pattern: SplitPattern, *, max_bytes: int = MAX_PRETOKEN_BYTES) -> None:
+    def __init__(
+        self,
+        pattern: SplitPattern,
+        *,
+        max_bytes: int = MAX_PRETOKEN_BYTES,
+        memory_bytes: int = COUNTER_BYTES,
+        spill: Callable[[pa.RecordBatch], None] | None = None,
+    ) -> None:
         self._classes, self._flags, self._max_bytes = split_classes(), pattern.flags, max_bytes
+        self._memory_bytes, self._spill = memory_bytes, spill
         self.num_cuts = 0
+        self._most = 0
+        self._clear()
+
+    def _clear(self) -> None:
         self._single = np.zeros(256, np.int64)
         self._short = np.zeros((1 << 12, 2), np.uint64)
         self._slots = np.zeros(1 << 12, np.uint64)
@@ -52,25 +73,56 @@ class PretokenCounter:
         self._counts = np.empty(4096, np.int64)
         self._num_short = self._num_long = 0
 
-    def add(self, texts: pa.Array) -> None:
-        """Count the pre-tokens of every text: a large_string array without nulls."""
+    @property
+    def nbytes(self) -> int:
+        """Memory of its tables."""
+        tables = (self._single, self._short, self._slots, self._arena, self._offsets, self._counts)
+        return sum(table.nbytes for table in tables)
+
+    def add(self, texts: pa.Array, *, weight: int = 1) -> None:
+        """Count the pre-tokens of every text, each `weight` >= 1 times: a large_string array without nulls.
+
+        Raises InputError where a text is not UTF-8, which Arrow does not see to, or counts could pass 64 bits.
+        """
+        try:
+            texts.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise InputError(f"a text is not UTF-8 ({error}); read its source again or drop the document") from error
         content, offsets = buffers_of(texts)
-        self._feed(content, offsets, np.zeros(1, np.int64), False)
+        self._expect(weight * int(offsets[-1] - offsets[0]))
+        self._feed(content, offsets, np.array([weight], np.int64), False)
 
     def add_counts(self, batch: pa.RecordBatch) -> None:
-        """Add what another counter's `to_batch` gave: this is how shards are merged."""
-        content, offsets = buffers_of(batch.column("pretoken"))
-        self._feed(content, offsets, batch.column("count").to_numpy(zero_copy_only=False), True)
+        """Add what another counter's `to_batch` gave: this is how shards are merged.
 
-    def to_batch(self) -> pa.RecordBatch:
-        """COUNTS_SCHEMA, one row a distinct pre-token, sorted by bytes."""
+        Raises InputError for a null, a count below 1, or counts that could pass 64 bits.
+        """
+        content, offsets, counts = counts_of(batch)
+        self._expect(exact_sum(counts))
+        self._feed(content, offsets, counts, True)
+
+    def to_batch(self, *, ordered: bool = True) -> pa.RecordBatch:
+        """COUNTS_SCHEMA, one row a distinct pre-token, sorted by bytes if `ordered`."""
         content, offsets, counts = _unpack(
             self._single, self._short, self._num_short, self._arena, self._offsets, self._counts, self._num_long
         )
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
         pretokens = pa.Array.from_buffers(pa.large_binary(), counts.size, buffers)
         batch = pa.RecordBatch.from_arrays([pretokens, pa.array(counts)], schema=COUNTS_SCHEMA)
-        return batch.take(pc.sort_indices(batch, sort_keys=[("pretoken", "ascending")]))
+        return batch.take(pc.sort_indices(batch, sort_keys=[("pretoken", "ascending")])) if ordered else batch
+
+    def _expect(self, at_most: int) -> None:
+        """No count can be more than all that were added: while those fit, every count does."""
+        self._most += at_most
+        if self._most > MAX_COUNT:
+            raise InputError(f"up to {self._most} pre-tokens, more than 64 bits count ({MAX_COUNT}); lower the weights")
+
+    def flush(self) -> None:
+        """Hand what is counted to `spill`, and begin anew."""
+        if self._spill is not None:
+            batch = self.to_batch(ordered=False)
+            self._clear()
+            self._spill(batch)
 
     def _feed(self, content: Array, offsets: Array, weights: Array, whole: bool) -> None:
         document, at, end = 0, int(offsets[0]), offsets.size - 1
@@ -81,21 +133,48 @@ class PretokenCounter:
                 self._num_long, document, at,
             )  # fmt: skip
             if document < end:
-                self._make_room(int(offsets[document + 1]) - at)
+                size = int(offsets[document + 1]) - at
+                self._make_room(size if whole else min(size, self._max_bytes))
 
     def _make_room(self, num_bytes: int) -> None:
-        """Grow whatever is full; `num_bytes` is the most that the next pre-token can need."""
+        """Grow whatever is full, or spill all; `num_bytes` is the most that the next pre-token can need."""
         n = self._num_long
-        if self._num_short * 10 > self._short.shape[0] * 6:
+        wider = self._num_short * 10 > self._short.shape[0] * 6
+        slots = n * 10 > self._slots.size * 7
+        longer = n + 1 >= self._counts.size
+        needed = int(self._offsets[n]) + num_bytes
+        arena = max(self._arena.size * 3 // 2, needed) if needed > self._arena.size else self._arena.size
+        growth = wider * self._short.nbytes + slots * self._slots.nbytes + longer * self._counts.nbytes
+        used = self._num_short + n > 0
+        if self._spill is not None and used and self.nbytes + growth + arena - self._arena.size > self._memory_bytes:
+            self.flush()
+            return
+        if wider:
             self._short = _rehash_short(self._short, 2 * self._short.shape[0])
-        if n * 10 > self._slots.size * 7:
+        if slots:
             self._slots = _rehash_long(self._arena, self._offsets, n, 2 * self._slots.size)
-        if n + 1 >= self._counts.size:
+        if longer:
             self._counts = _grown(self._counts, n, n * 3 // 2)
             self._offsets = _grown(self._offsets, n + 1, n * 3 // 2 + 1)
-        needed = int(self._offsets[n]) + num_bytes
-        if needed > self._arena.size:
-            self._arena = _grown(self._arena, int(self._offsets[n]), max(self._arena.size * 3 // 2, needed))
+        if arena > self._arena.size:
+            self._arena = _grown(self._arena, int(self._offsets[n]), arena)
+
+
+def counts_of(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Bytes, offsets and counts of a batch of COUNTS_SCHEMA. InputError for a null or a count below 1."""
+    pretokens, counts = batch.column("pretoken"), batch.column("count")
+    if pretokens.null_count or counts.null_count:
+        raise InputError("counts of pre-tokens hold a null; count again")
+    values = counts.to_numpy(zero_copy_only=False)
+    if values.size and int(values.min()) < 1:
+        raise InputError(f"a pre-token has the count {int(values.min())}; counts are at least 1, count again")
+    content, offsets = buffers_of(pretokens)
+    return content, offsets, values
+
+
+def exact_sum(values: npt.NDArray[np.int64]) -> int:
+    """The sum of numbers >= 0 as a Python integer: exact however large (for fewer than 2**32 of them)."""
+    return (int((values >> 32).sum()) << 32) + int((values & _LOW32_INT).sum())
 
 
 def buffers_of(values: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -172,7 +251,7 @@ def _count(
     num_documents = offsets.size - 1
     while document < num_documents:
         stop = offsets[document + 1]
-        weight = weights[document] if whole else np.int64(1)
+        weight = weights[document] if whole else weights[0]
         while i < stop:
             j = limit = stop
             if not whole:

@@ -1,8 +1,12 @@
 """Reserved ids at the front of every vocabulary, as Falcon-H1 has them (arXiv 2507.22448 and TII's tokenizers).
 
-Two classes. *Control* tokens (padding, end of text, fill-in-the-middle, unused) never come out of text: whoever
-tokenizes sets `encode_special_tokens`, which `tokenizer.json` cannot express. *Placeholders* stand in text where
-redaction put them, and are ordinary added tokens that match there.
+Two classes. *Control* tokens (padding, end of text, fill-in-the-middle, section marks, unused) never come out of text:
+whoever tokenizes sets `encode_special_tokens`, which `tokenizer.json` cannot express. *Placeholders* stand in text where
+redaction put them, and are ordinary added tokens that match there. A document that spelled one itself is to be escaped
+before redaction (`filters.pii.EscapePlaceholders`); from then on a placeholder's id means that something was redacted.
+
+Each spelling mixes letters with punctuation, so no pre-token of any split pattern is one: the vocabulary that holds
+them is looked up for whole pre-tokens, and none is found there by accident.
 """
 
 from __future__ import annotations

@@ -10,10 +10,13 @@ singly *and* punctuation; compression gets worse by it, code and math get better
 
 | name | digits | punctuation |
 |---|---|---|
-| `none` | runs, with the space before | runs, with the space before |
-| `digits` | single | runs, with the space before |
+| `none` (`none_contiguous`) | runs, with the space before | runs, with the space before |
+| `digits` (`digits_contiguous`) | single | runs, with the space before |
 | `punctuation`, `punctuation_contiguous` | runs, with the space before | single; runs |
 | `both`, `both_contiguous` | single | single; runs |
+
+Six of the eight differ: where punctuation is not split from the spaces before it, it stands in runs anyway, and the names
+in parentheses mean the pattern beside them. docs/tokenizers.md has the evidence for each.
 
 In all of them: letters and marks run together with the one space before them; a LaTeX command `\\name` is whole; a run
 of white space stays together but for a last space that the next pre-token takes. Letters, marks and numbers are written
@@ -23,6 +26,7 @@ whichever engine runs it (17,559 code points differ between `tokenizers` 0.23.3 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -42,7 +46,10 @@ Int = Any  # an integer, as Numba types it
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPattern:
-    """What is cut. `contiguous` keeps runs of punctuation together where `punctuation` splits it from the rest."""
+    """What is cut. `contiguous` keeps runs of punctuation together where `punctuation` splits it from the rest.
+
+    Without `punctuation` it changes nothing.
+    """
 
     digits: bool = True
     punctuation: bool = True
@@ -56,7 +63,9 @@ class SplitPattern:
         command = r"\\[A-Za-z]+|" if self.latex_commands else ""
         number = f"[{numbers}]" if self.digits else f" ?[{numbers}]+"
         one = rf"[^\s{letters}{numbers}]"
-        run = rf"(?:[^\s\\{letters}{numbers}]|\\(?![A-Za-z]))+" if self.latex_commands else f"{one}+"
+        # Only the last backslash of a run can begin a command, so one step back is all it takes. An alternation inside
+        # the repeat would try again at every backslash, and the engine gives up, by a panic, after 10 million of these.
+        run = rf"{one}+(?:(?<!\\)|(?![A-Za-z]))" if self.latex_commands else f"{one}+"
         mark = f" ?{run}" if not self.punctuation else run if self.contiguous else one
         return rf"{command} ?[{letters}]+|{number}|{mark}|\s+(?!\S)|\s+"
 
@@ -75,12 +84,16 @@ NAMED = {
     "both_contiguous": SplitPattern(contiguous=True),
 }
 
+"""The patterns that differ from one another: what an ablation compares."""
+SAME = {"none_contiguous": "none", "digits_contiguous": "digits"}
+
 
 def split_pattern(name: str) -> SplitPattern:
     """The pattern of that name. Raises ConfigError for another."""
-    if name not in NAMED:
+    found = SAME.get(name, name)
+    if found not in NAMED:
         raise ConfigError(f"unknown split pattern {name!r}; expected one of {', '.join(NAMED)}")
-    return NAMED[name]
+    return NAMED[found]
 
 
 @cache
@@ -112,13 +125,14 @@ def _character_ranges() -> tuple[str, str]:
 
 def cuts(text: str, pattern: SplitPattern) -> list[str]:
     """The pre-tokens of one text, by the kernel."""
-    content = np.frombuffer(text.encode(), np.uint8)
-    classes, found, start = split_classes(), [], 0
-    while start < content.size:
-        stop = int(next_cut(content, classes, start, content.size, pattern.flags))
-        found.append(content[start:stop].tobytes().decode())
-        start = stop
-    return found
+    content = text.encode()
+    ends = [0, *cut_ends(np.frombuffer(content, np.uint8), pattern).tolist()]
+    return [content[start:stop].decode() for start, stop in itertools.pairwise(ends)]
+
+
+def cut_ends(content: npt.NDArray[np.uint8], pattern: SplitPattern) -> npt.NDArray[np.int64]:
+    """Byte offsets where the pre-tokens of `content`, which must be UTF-8, end; the last is its size."""
+    return np.asarray(_all_cuts(content, split_classes(), pattern.flags))
 
 
 @njit(cache=True, nogil=True)
@@ -196,3 +210,19 @@ def next_cut(content: Array, classes: Array, i: Int, stop: Int, flags: Int) -> I
     if content[i] == BLANK and takes_blank:
         return _run(content, classes, end + width, stop, after, commands)
     return end
+
+
+@njit(cache=True, nogil=True)
+def _all_cuts(content: Array, classes: Array, flags: Int) -> Array:
+    """The ends of all pre-tokens: int64. Counted first, so that nothing is grown."""
+    ends = np.empty(0, np.int64)
+    for storing in range(2):
+        n = i = 0
+        while i < content.size:
+            i = next_cut(content, classes, i, content.size, flags)
+            if storing:
+                ends[n] = i
+            n += 1
+        if not storing:
+            ends = np.empty(n, np.int64)
+    return ends

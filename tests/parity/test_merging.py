@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 
 import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -51,11 +53,11 @@ def hf_merges(
 
 
 def our_merges(
-    texts: list[str], pattern: SplitPattern, vocab_size: int, reserved: list[str]
+    texts: list[str], pattern: SplitPattern, vocab_size: int, reserved: list[str], **options: int
 ) -> tuple[list[list[str]], list[str]]:
-    counter = PretokenCounter(pattern)
+    counter = PretokenCounter(pattern, max_bytes=1 << 30)  # HF does not cut long pre-tokens
     counter.add(pa.array(texts, pa.large_string()))
-    learned = learn_merges(counter.to_batch(), vocab_size=vocab_size, reserved=reserved)
+    learned = learn_merges(counter.to_batch(), vocab_size=vocab_size, reserved=reserved, **options)
     return [[learned.vocab[a], learned.vocab[b]] for a, b in learned.merges], list(learned.vocab)
 
 
@@ -83,17 +85,62 @@ def test_same_merges_on_small_alphabets(texts, vocab_size, reserved):
     assert our_merges(texts, pattern, vocab_size, reserved) == hf_merges(texts, pattern, vocab_size, reserved)
 
 
+def texts_of(file: str, num_bytes: int) -> list[str]:
+    """Strings of a shared JSONL file, each up to 20,000 characters, `num_bytes` of them in all."""
+    texts: list[str] = []
+    size = 0
+    with zstandard.open(shared_path(file), "rt", encoding="utf-8") as lines:
+        for line in lines:
+            for value in json.loads(line).values():
+                if isinstance(value, str) and len(value) > 40:
+                    texts.append(value[:20_000])
+                    size += len(texts[-1].encode())
+            if size > num_bytes:
+                break
+    return texts
+
+
+LANGUAGES = ["ar", "cs", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ro", "ru", "sv", "ur", "zh"]
+OTHERS = ("code/sample_programs", "code/real_files", "code/notebooks", "math/latex_sources", "math/gsm8k_train")
+RESERVED = ["<|pad|>", "<|endoftext|>", "\\alpha", "\\frac"]
+"""Two of them LaTeX commands, which merges will spell."""
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", [*(f"multilingual/{language}" for language in LANGUAGES), *OTHERS])
+def test_same_merges_on_real_text(name):
+    """23 corpora, each to 3,000 and to 8,000 entries out of one run, frequent pairs first or all at once."""
+    texts = texts_of(f"{name}.jsonl.zst", 400_000)
+    theirs = {size: hf_merges(texts, SplitPattern(), size, RESERVED) for size in (3000, 8000)}
+    assert len(theirs[8000][0]) > 2000
+    assert our_merges(texts, SplitPattern(), 8000, RESERVED) == theirs[8000]
+    assert our_merges(texts, SplitPattern(), 8000, RESERVED, complete_slots=0) == theirs[8000]
+    assert our_merges(texts, SplitPattern(), 3000, RESERVED, complete_slots=0) == theirs[3000]
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    "file", ["code/sample_programs.jsonl.zst", "math/latex_sources.jsonl.zst", "multilingual/parallel_ntrex.jsonl.zst"]
+    ("names", "num_bytes"),
+    [(("multilingual/parallel_ntrex", "multilingual/ja", "multilingual/ru"), 3_000_000), (OTHERS[:4], 3_000_000)],
+    ids=["multilingual", "code-and-math"],
 )
-def test_same_merges_on_real_text(file):
-    import zstandard
+def test_same_merges_to_65536(names, num_bytes):
+    texts = [text for name in names for text in texts_of(f"{name}.jsonl.zst", num_bytes)]
+    theirs = hf_merges(texts, SplitPattern(), 65_536, RESERVED)
+    assert our_merges(texts, SplitPattern(), 65_536, RESERVED, complete_slots=0) == theirs
 
-    with zstandard.open(shared_path(file), "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for _, line in zip(range(400), lines, strict=False)]
-    texts = [value[:20_000] for row in rows for value in row.values() if isinstance(value, str) and len(value) > 40]
-    assert our_merges(texts, SplitPattern(), 3000, ["<|pad|>"]) == hf_merges(texts, SplitPattern(), 3000, ["<|pad|>"])
+
+@pytest.mark.parametrize("complete_slots", [0, 1 << 30])
+def test_same_merges_where_thousands_of_counts_tie(complete_slots):
+    """6,000 words of random letters, each once, and runs of one character, whose pairs overlap: aaaa, spaces."""
+    source = random.Random(7)
+    words = ["".join(source.choices("abcdefgh", k=source.randint(2, 9))) for _ in range(6000)]
+    texts = [" ".join(words), *("a" * n for n in range(1, 40)), *(" " * n + "b" for n in range(1, 40))]
+    texts += ["ab" * n for n in range(1, 30)]
+    theirs = hf_merges(texts, SplitPattern(), 6000, [])
+    counts = our_merges(texts, SplitPattern(), 6000, [], complete_slots=complete_slots)
+    assert len(theirs[0]) > 5000
+    assert counts == theirs
 
 
 def test_a_pair_above_two_to_the_31_wins():

@@ -18,6 +18,7 @@ from pipelines.storage import read_table
 from pipelines.tokens import TokenSource
 from tests.documents import documents
 from tokenizer_training.export import load_tokenizer
+from tokenizer_training.ladder import pick_tokenizer
 from tokenizer_training.latex_commands import latex_commands
 from tokenizer_training.special_tokens import MIN_RESERVED, PLACEHOLDERS, reserved_tokens
 from tokenizer_training.tokenize import Tokenize
@@ -148,7 +149,86 @@ def test_golden_tokenizer(trained):
     """Anything that changes the learned files must raise TrainTokenizer.version, and then this hash."""
     folder = Path(trained[0].uri) / "tokenizer"
     digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in sorted(p.name for p in folder.iterdir())))
-    assert (TrainTokenizer.version, digest.hexdigest()[:16]) == (1, "9d89e2bb962c3767")
+    assert (TrainTokenizer.version, digest.hexdigest()[:16]) == (2, "d1dc122329fdc8c7")
+
+
+LADDER = (310, 340, 1500)
+
+
+@pytest.fixture(scope="module")
+def ladder(tmp_path_factory):
+    corpus = documents("corpus", *TEXTS)
+    maker = TrainTokenizer(vocab_sizes=LADDER, num_reserved=32, latex=False, pad_to=64)
+    trained = Artifact(name="ladder", maker=maker, inputs=(corpus,))
+    picked = pick_tokenizer(trained, 340)
+    tokens = Artifact(name="tokens", maker=Tokenize(), inputs=(corpus, picked))
+    return build_all((trained, picked, tokens), BuildOptions(root=str(tmp_path_factory.mktemp("root"))))
+
+
+def test_every_rung_is_what_a_run_of_its_size_learns(ladder, tmp_path):
+    for size in LADDER:
+        maker = TrainTokenizer(vocab_size=size, num_reserved=32, latex=False, pad_to=64)
+        alone = Artifact(name="alone", maker=maker, inputs=(documents("corpus", *TEXTS),))
+        (built,) = build_all((alone,), BuildOptions(root=str(tmp_path)))
+        folders = Path(ladder[0].uri) / f"tokenizer-{size}", Path(built.uri) / "tokenizer"
+        files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
+        assert files[0] == files[1]
+        assert len(files[0]) == 4
+    assert not (Path(ladder[0].uri) / "tokenizer").exists()
+
+
+def test_sizes_are_noted_and_beside_the_tokenizer(ladder):
+    rungs = ladder[0].manifest["notes"]["tokenizer"]["ladder"]
+    assert [rung["asked_vocab_size"] for rung in rungs] == [310, 340, 1500]
+    assert [rung["vocab_size"] for rung in rungs[:2]] == [310, 340]
+    assert [rung["padded_vocab_size"] for rung in rungs[:2]] == [320, 384]
+    assert [rung["exhausted"] for rung in rungs] == [False, False, True]
+    for rung in rungs:
+        folder = Path(ladder[0].uri) / f"tokenizer-{rung['asked_vocab_size']}"
+        sizes = json.loads((folder / "sizes.json").read_text())
+        assert sizes == {key: rung[key] for key in sizes}
+        assert load_tokenizer((folder / "tokenizer.json").read_bytes()).get_vocab_size() == sizes["vocab_size"]
+
+
+def test_one_rung_can_be_picked_and_used(ladder):
+    trained, picked, tokens = ladder
+    for path in (Path(picked.uri) / "tokenizer").iterdir():
+        assert path.read_bytes() == (Path(trained.uri) / "tokenizer-340" / path.name).read_bytes()
+    assert picked.manifest["notes"]["tokenizer"]["vocab_size"] == 340
+    assert TokenSource(tokens.uri).num_documents == 7
+
+
+def test_a_rung_that_is_not_there(tmp_path):
+    corpus = documents("corpus", *TEXTS)
+    trained = Artifact(
+        name="ladder", maker=TrainTokenizer(vocab_sizes=(900, 1000), num_reserved=32, latex=False), inputs=(corpus,)
+    )
+    with pytest.raises(InputError, match=r"ladder has no tokenizer of vocab_size = 950; it has \[900, 1000\]"):
+        build(pick_tokenizer(trained, 950), root=str(tmp_path))
+    with pytest.raises(InputError, match=r"corpus has no tokenizer of vocab_size = 700; it has none"):
+        build(pick_tokenizer(corpus, 700), root=str(tmp_path))
+
+
+def test_rare_pretokens_are_dropped_only_if_asked_and_reported(tmp_path):
+    corpus = documents("corpus", *TEXTS)
+    noted = {}
+    for below in (1, 3):
+        maker = TrainTokenizer(vocab_size=1500, num_reserved=32, drop_pretokens_below=below)
+        built = build(Artifact(name="tokenizer", maker=maker, inputs=(corpus,)), root=str(tmp_path))
+        noted[below] = built["notes"]["tokenizer"]
+    assert noted[1]["dropped_pretokens"] == {"below": 1, "distinct": 0, "pretokens": 0}
+    dropped = noted[3]["dropped_pretokens"]
+    assert 0 < dropped["distinct"] <= dropped["pretokens"] <= 2 * dropped["distinct"]
+    assert noted[1]["num_pretokens"] - noted[3]["num_pretokens"] == dropped["pretokens"]
+    assert noted[1]["num_merges"] > noted[3]["num_merges"]
+
+
+def test_one_document_without_white_space(tmp_path):
+    built = build(
+        Artifact(name="t", maker=SMALL, inputs=(documents("corpus", ("falconfalcon" * 50,)),)), root=str(tmp_path)
+    )
+    assert built["notes"]["tokenizer"]["exhausted"]
+    assert built["notes"]["tokenizer"]["largest_pair_count"] == 100
 
 
 def test_golden_tokens(trained):
@@ -177,6 +257,11 @@ def test_one_character_a_million_times(tmp_path):
         ({"num_reserved": 3}, f"need {MIN_RESERVED}"),
         ({"pattern": "bpe"}, "unknown split pattern 'bpe'"),
         ({"min_pair_count": 0}, "min_pair_count = 0"),
+        ({"drop_pretokens_below": 0}, "drop_pretokens_below = 0"),
+        ({"vocab_sizes": (4000, 3000)}, "the smallest first"),
+        ({"vocab_sizes": (4000, 4000)}, "each size once"),
+        ({"vocab_sizes": (300, 4000)}, "vocab_size = 300"),
+        ({"pad_to": 0}, "pad_to = 0"),
     ],
 )
 def test_impossible_settings_fail_at_construction(fields, message):
