@@ -52,7 +52,7 @@ setup: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,smoke]'
 	touch $@
 
 clean:
