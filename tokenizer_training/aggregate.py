@@ -140,7 +140,9 @@ def count_part(
                 if not weight:
                     totals["left_out"] += len(texts)
                     continue
-                add_texts(counter, texts, weight, where=f"{shard.uri}, rows {first_row} to {first_row + batch.num_rows - 1}")
+                add_texts(
+                    counter, texts, weight, where=f"{shard.uri}, rows {first_row} to {first_row + batch.num_rows - 1}"
+                )
             first_row += batch.num_rows
         counter.flush()
     return totals | {"cuts": counter.num_cuts}

@@ -353,7 +353,12 @@ def test_copies_follow_their_keeper(tmp_path):
     """Exact duplicates of what near dedup drops are dropped for the document that is kept, and count for it."""
     words = list(range(100))
     like = [*words[:96], *range(1000, 1004)]
-    rows = [row("a", numbered(words)), row("b", numbered(like)), row("c", numbered(like) + " "), row("d", numbered(like))]
+    rows = [
+        row("a", numbered(words)),
+        row("b", numbered(like)),
+        row("c", numbered(like) + " "),
+        row("d", numbered(like)),
+    ]
     rows += [row("e", numbered(words)), row("x", "another text"), row("y", "another  text")]
     built = write_input(tmp_path, [rows[3:], rows[:3]])
     result = run_maker(NearDedup(config=SURE), tmp_path, built)
@@ -366,7 +371,13 @@ def test_copies_follow_their_keeper(tmp_path):
         "y": ("x", "exact_duplicate"),
     }
     near = true_jaccard(rows[0]["text"], rows[1]["text"])
-    assert {name: r["similarity"] for name, r in dropped.items()} == {"b": near, "c": near, "d": near, "e": 1.0, "y": 1.0}
+    assert {name: r["similarity"] for name, r in dropped.items()} == {
+        "b": near,
+        "c": near,
+        "d": near,
+        "e": 1.0,
+        "y": 1.0,
+    }
     assert not any(r["by_sketch"] for r in dropped.values())
     signals = {r["id"]: r for r in result.rows("signals")}
     assert {name: s["duplicate_count"] for name, s in signals.items()} == dict.fromkeys("abcde", 5) | {"x": 2, "y": 2}
