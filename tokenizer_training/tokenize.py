@@ -19,9 +19,10 @@ from tokenizers import Tokenizer
 
 from pipelines import storage
 from pipelines.artifact import Built
+from pipelines.counting import add_counts
 from pipelines.errors import ConservationError, InputError
 from pipelines.passes import Passes
-from pipelines.shards import Committed, PartShard, ShardOutput, add_counts
+from pipelines.shards import Committed, PartShard, ShardOutput
 from pipelines.tokens import document_key, index_bytes, token_dtype, write_npy
 from tokenizer_training.export import load_tokenizer
 from tokenizer_training.special_tokens import EOS_ID
