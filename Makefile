@@ -37,6 +37,7 @@ bench: .venv/installed-bench
 
 .venv/installed-bench: .venv/installed-dev benchmarks/requirements.txt
 	$(PIP) --requirement benchmarks/requirements.txt
+	$(PIP) --no-deps indic-nlp-library==0.92
 	touch $@
 
 setup: .venv/installed-dev
