@@ -8,7 +8,7 @@ import importlib.util
 
 from benchmarks.harness import console, write_results
 
-MODULES = ("heuristics", "reading", "extraction", "language", "chain", "dedup")
+MODULES = ("heuristics", "reading", "extraction", "language", "chain", "dedup", "tokenizer")
 """Each has `RESULTS`, the results file its rows go to, and `rows()`, which measures and yields them."""
 
 

@@ -159,7 +159,7 @@ def _is_command(content: Array, i: Int, stop: Int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _run(content: Array, classes: Array, i: Int, stop: Int, kind: Int, commands: bool) -> Int:
+def run_end(content: Array, classes: Array, i: Int, stop: Int, kind: Int, commands: bool) -> Int:
     """End of the run of characters of class `kind` from byte i; with `commands`, one of OTHER ends before a command."""
     while i < stop:
         if content[i] < 128:
@@ -181,16 +181,18 @@ def next_cut(content: Array, classes: Array, i: Int, stop: Int, flags: Int) -> I
     point, size = _decode(content, i)
     kind = classes[point]
     if kind == LETTER:
-        return _run(content, classes, i + size, stop, LETTER, commands)
+        return run_end(content, classes, i + size, stop, LETTER, commands)
     if kind == NUMBER:
-        return i + size if digits else _run(content, classes, i + size, stop, NUMBER, commands)
+        return i + size if digits else run_end(content, classes, i + size, stop, NUMBER, commands)
     if kind == OTHER:
         if commands and _is_command(content, i, stop):
             i += 2
             while i < stop and 97 <= (content[i] | 32) <= 122:
                 i += 1
             return i
-        return i + size if punctuation and not contiguous else _run(content, classes, i + size, stop, OTHER, commands)
+        return (
+            i + size if punctuation and not contiguous else run_end(content, classes, i + size, stop, OTHER, commands)
+        )
     last, end = i, i + size
     following, width = point, size
     while end < stop:
@@ -208,7 +210,7 @@ def next_cut(content: Array, classes: Array, i: Int, stop: Int, flags: Int) -> I
     if after == OTHER and not punctuation:
         takes_blank = not (commands and _is_command(content, end, stop))
     if content[i] == BLANK and takes_blank:
-        return _run(content, classes, end + width, stop, after, commands)
+        return run_end(content, classes, end + width, stop, after, commands)
     return end
 
 

@@ -1,21 +1,24 @@
 """The maker that tokenizes: a document artifact and a tokenizer artifact in, token shards of `pipelines.tokens` out.
 
 Every document becomes its tokens and the end-of-text id 11; no token stands before it. Text never yields a control
-token, whatever it spells; placeholders (`>>EMAIL_ADDRESS<<`) that redaction left are one id each.
+token, whatever it spells; placeholders (`>>EMAIL_ADDRESS<<`) that redaction left are one id each. Memory is bounded by
+a group of texts and 24 bytes a document: the tokens of a shard go through a temporary file.
 """
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from tokenizers import Tokenizer
 
 from pipelines import storage
 from pipelines.artifact import Built
@@ -24,11 +27,14 @@ from pipelines.errors import ConservationError, InputError
 from pipelines.passes import Passes
 from pipelines.shards import Committed, PartShard, ShardOutput
 from pipelines.tokens import document_key, index_bytes, token_dtype, write_npy
+from tokenizer_training.encoding import Encoder, load_encoder, text_groups
 from tokenizer_training.export import load_tokenizer
 from tokenizer_training.special_tokens import EOS_ID
 
-ENCODE_BYTES = 4 << 20
-"""Texts are handed to the tokenizer in groups of about this many bytes: enough for its threads, little memory."""
+GROUP_BYTES: Final = 16 << 20
+"""Texts are encoded in groups of about this many bytes; a longer text is a group of its own."""
+SPOOL_BYTES: Final = 64 << 20
+"""Tokens of a shard up to this size stay in memory until they are written; more go through a temporary file."""
 CARRIED = ("id", "source", "language", "url", "locator")
 
 
@@ -47,8 +53,16 @@ class Tokenize:
         uri = storage.join(trained.uri, "tokenizer", "tokenizer.json")
         if not storage.exists(uri):
             raise InputError(f"{trained.name}: no tokenizer/tokenizer.json in it; give an artifact of train_tokenizer")
-        vocab_size = load_tokenizer(storage.read_bytes(uri), where=uri).get_vocab_size()
-        commits = passes.final(partial(tokenize_part, tokenizer_uri=uri, vocab_size=vocab_size), documents.parts())
+        content = storage.read_bytes(uri)
+        load_tokenizer(content, where=uri)
+        encoder = load_encoder(content, where=uri)
+        if encoder.reason:
+            warnings.warn(
+                f"{trained.name}: HF tokenizers encodes, many times slower, since in its tokenizer.json {encoder.reason}",
+                stacklevel=2,
+            )
+        vocab_size = encoder.vocab_size
+        commits = passes.final(partial(tokenize_part, tokenizer_uri=uri), documents.parts())
         totals: dict[str, Any] = {}
         for commit in commits:
             totals = add_counts(totals, commit.counts)
@@ -57,18 +71,20 @@ class Tokenize:
             raise ConservationError(f"{documents.name}: {kept} documents kept, {totals.get('documents', 0)} tokenized")
         statistics = {key: totals.get(key, {}) for key in ("sources", "languages")}
         shards = [_index_entry(commit) for commit in commits]
-        content = index_bytes(
+        index = index_bytes(
             shards=shards, vocab_size=vocab_size, eos_id=EOS_ID, tokenizer=trained.fingerprint, statistics=statistics
         )
-        passes.put("index.json", content)
-        passes.note("tokens", {"tokens": totals.get("tokens", 0), "vocab_size": vocab_size})
+        passes.put("index.json", index)
+        note = {"tokens": totals.get("tokens", 0), "vocab_size": vocab_size, "encoder": encoder.implementation}
+        passes.note("tokens", note | ({"encoder_reason": encoder.reason} if encoder.reason else {}))
 
 
-def tokenize_part(part: PartShard, out: ShardOutput, *, tokenizer_uri: str, vocab_size: int) -> dict[str, Any]:
-    """Tokenize one shard into `tokens/`, `documents/`, `document_bytes/` and `document_keys/`."""
-    tokenizer = load_tokenizer(storage.read_bytes(tokenizer_uri), where=tokenizer_uri)
-    dtype = token_dtype(vocab_size)
-    tokens: list[npt.NDArray[Any]] = [np.zeros(0, dtype)]
+def tokenize_part(part: PartShard, out: ShardOutput, *, tokenizer_uri: str) -> dict[str, Any]:
+    """Tokenize one shard into `tokens/`, `documents/`, `document_bytes/` and `document_keys/`.
+
+    Raises InputError naming the rows where a text is null or no UTF-8.
+    """
+    encoder = load_encoder(storage.read_bytes(tokenizer_uri), where=tokenizer_uri)
     sizes: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
     lengths, keys = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     counts: dict[str, Any] = {
@@ -83,37 +99,49 @@ def tokenize_part(part: PartShard, out: ShardOutput, *, tokenizer_uri: str, voca
     carried = [name for name in CARRIED if name in schema.names]
     counted = [pa.field("num_tokens", pa.int64()), pa.field("num_bytes", pa.int64())]
     out.declare("documents", pa.schema([*(schema.field(name) for name in carried), *counted]))
-    for batch in storage.read_batches(part.uri, columns=[*carried, "text"]):
-        encoded = list(_encode(tokenizer, batch.column("text"), dtype))
-        num_tokens = np.array([ids.size for ids in encoded], np.int64)
-        num_bytes = pc.binary_length(batch.column("text")).cast(pa.int64()).to_numpy(zero_copy_only=False)
-        names = zip(batch.column("source").to_pylist(), batch.column("id").to_pylist(), strict=True)
-        tokens.extend(encoded)
-        sizes.append(num_tokens)
-        lengths.append(num_bytes)
-        keys.append(np.array([document_key(source, name) for source, name in names], np.uint64))
-        side = batch.select(carried).append_column("num_tokens", pa.array(num_tokens))
-        out.write("documents", side.append_column("num_bytes", pa.array(num_bytes)))
-        counts = add_counts(counts, _counts_of(batch, num_tokens, num_bytes))
-    starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-    write_npy(out.open("tokens", ".npy"), np.concatenate(tokens).astype(dtype))
+    first_row = 0
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+        for batch in storage.read_batches(part.uri, columns=[*carried, "text"]):
+            where = f"{part.uri}, rows {first_row} to {first_row + batch.num_rows - 1}"
+            num_tokens = _encode(encoder, batch.column("text").cast(pa.large_string()), spool, where=where)
+            num_bytes = pc.binary_length(batch.column("text")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+            names = zip(batch.column("source").to_pylist(), batch.column("id").to_pylist(), strict=True)
+            sizes.append(num_tokens)
+            lengths.append(num_bytes)
+            keys.append(np.array([document_key(source, name) for source, name in names], np.uint64))
+            side = batch.select(carried).append_column("num_tokens", pa.array(num_tokens))
+            out.write("documents", side.append_column("num_bytes", pa.array(num_bytes)))
+            counts = add_counts(counts, _counts_of(batch, num_tokens, num_bytes))
+            first_row += batch.num_rows
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+        _copy_npy(out.open("tokens", ".npy"), spool, token_dtype(encoder.vocab_size), int(starts[-1]))
     write_npy(out.open("documents", ".npy"), starts)
     write_npy(out.open("document_bytes", ".npy"), np.concatenate(lengths).astype(np.int64))
     write_npy(out.open("document_keys", ".npy"), np.concatenate(keys))
     return counts
 
 
-def _encode(tokenizer: Tokenizer, texts: pa.Array, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
-    """Ids of each text, closed by the end-of-text id."""
-    cumulative = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False))
-    start = 0
-    while start < len(texts):
-        done = int(cumulative[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(cumulative, done + ENCODE_BYTES, side="right")))
-        group = texts.slice(start, stop - start).to_pylist()
-        for encoding in tokenizer.encode_batch_fast(group, add_special_tokens=False):
-            yield np.array([*encoding.ids, EOS_ID], dtype)
-        start = stop
+def _encode(encoder: Encoder, texts: pa.Array, spool: IO[bytes], *, where: str) -> npt.NDArray[np.int64]:
+    """Append the ids of each text, closed by the end-of-text id, to `spool`; how many each has."""
+    return np.concatenate([np.zeros(0, np.int64), *_encode_groups(encoder, texts, spool, where)])
+
+
+def _encode_groups(encoder: Encoder, texts: pa.Array, spool: IO[bytes], where: str) -> Iterator[npt.NDArray[np.int64]]:
+    for group in text_groups(texts, GROUP_BYTES):
+        try:
+            ids, ends = encoder.encode(group, end_id=EOS_ID)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        spool.write(np.ascontiguousarray(ids, ids.dtype.newbyteorder("<")).data.cast("B") if ids.size else b"")
+        yield np.diff(ends, prepend=0)
+
+
+def _copy_npy(file: IO[bytes], spool: IO[bytes], dtype: np.dtype[Any], size: int) -> None:
+    """What `write_npy` writes for `size` numbers, which are in `spool`."""
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (size,)}
+    np.lib.format.write_array_header_1_0(file, header)
+    spool.seek(0)
+    shutil.copyfileobj(spool, file, 1 << 20)
 
 
 def _counts_of(
