@@ -96,10 +96,10 @@ def _by_field(name: str, manifest: Mapping[str, Any], judges: Sequence[Judge], w
     if stage not in there and stage not in stages:
         raise ConfigError(f"{where}: no stage {stage!r}; stages with bounds are {', '.join(sorted(there)) or 'none'}")
     chosen = [i for i, judge in enumerate(judges) if (judge.stage, judge.rule.field) == (stage, field)]
-    fields = stages.get(stage, {})
+    fields = stages.get(stage) or _dig(manifest, "payload", "maker", "fields") or {}
     bounds = sorted({judge.rule.field for judge in judges if judge.stage == stage and judge.rule.field})
     there_are = f"bounds of {stage!r} are {', '.join(bounds)}" if bounds else f"{stage!r} has no bounds"
-    if not chosen and field in fields:
+    if not chosen and field.partition(".")[0] in fields:
         raise ConfigError(
             f"{where}: {field!r} is no bound of a rule: it changes what {stage!r} measures or writes, and only a rebuild can tell "
             f"(eyas build ... --set {name}=...); {there_are}"

@@ -17,11 +17,11 @@ from pipelines.executors import Executor
 from pipelines.executors.local import Local
 from pipelines.fingerprint import SHORT
 from pipelines.recipes import CORPORA, Request, apply_settings, describe
-from pipelines.recipes.near_dedup_flags import UNVERIFIED, check_near_dedup, with_guard
+from pipelines.recipes.near_dedup_flags import UNVERIFIED, check_near_dedup, leaves_out_verification, with_guard
 
 LOUD = (
-    "WARNING: --no-verify drops all but one document of every cluster of near-duplicate candidates, however unlike they "
-    "are; elsewhere this has deleted whole sources. The manifest and its reasons say that nothing was verified."
+    "WARNING: near dedup without verification drops all but one document of every cluster of candidates, however unlike "
+    "they are; elsewhere this has deleted whole sources. The manifest and its reasons say that nothing was verified."
 )
 
 
@@ -142,6 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.no_verify:
         artifact = apply_settings(artifact, (UNVERIFIED,))
         request = replace(request, settings=(*request.settings, UNVERIFIED))
+    if leaves_out_verification(artifact):
         tables.note(LOUD)
     options = BuildOptions(
         root=arguments.root,

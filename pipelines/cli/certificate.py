@@ -76,6 +76,7 @@ def tables_of(certificate: Mapping[str, Any]) -> list[Section]:
     return [
         ("Certificate of near dedup", ["", "estimate", "95% interval", "measured on"], _figures(certificate)),
         ("Documents by what near dedup did", ["", "documents"], _documents(certificate["documents"])),
+        ("Left out of the samples", ["of", "because", "number"], [list(row) for row in _left_out(certificate)]),
         ("Removed: what lost most", ["", "bucket", "documents", "removed", "share"], worst),
         ("Largest clusters", ["cluster", "documents", "similarity of some dropped with their keeper"], largest),
     ]
@@ -149,11 +150,15 @@ def sentences(certificate: Mapping[str, Any]) -> list[str]:
             + (f" of {sketch['sketch_size']:,} hashes" if sketch.get("sketch_size") else "")
             + (f", with a standard error of {sketch['standard_error']:.3f}." if sketch.get("standard_error") else ".")
         )
-    left_out = (("queries", recall.get("skipped_queries")), ("dropped documents", precision.get("skipped")))
-    listed = [
-        f"{number:,} of the {what} ({why})" for what, of in left_out for why, number in sorted((of or {}).items())
-    ]
+    listed = [f"{number:,} of the {what} ({why})" for what, why, number in _left_out(certificate)]
     return [*said, f"Left out of the samples: {', '.join(listed)}."] if listed else said
+
+
+def _left_out(certificate: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """What the samples were to hold and do not: of what, why, how many."""
+    recall, precision = certificate["recall"], certificate["precision"]
+    found = (("queries", recall.get("skipped_queries")), ("dropped documents", precision.get("skipped")))
+    return [(what, why, number) for what, of in found for why, number in sorted((of or {}).items())]
 
 
 def _deviation(precision: Mapping[str, Any]) -> str:

@@ -63,6 +63,11 @@ class MinHashConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("num_perm", "num_bands", "rows_per_band", "shingle_size", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(
+                    f"{name} = {getattr(self, name)!r}: a whole number; {getattr(MinHashConfig, name)} is usual"
+                )
         check_shingle_size(self.shingle_size)
         if self.scheme not in SCHEMES:
             raise ConfigError(

@@ -76,6 +76,8 @@ _CHARACTER: Final = np.uint64(0x9E3779B97F4A7C15)
 # = 3 modulo 8: then powers minus one have few factors of two, so swapped words cannot cancel (2**-60 at worst).
 _WORDS: Final = np.uint64(0xD6E8FEB86659FD93)
 _S29: Final = np.uint64(29)
+# The folded character alone: a mark may fold to a letter (U+0345 to iota) and must then hash as one
+_POINT: Final = np.uint32((1 << KIND_SHIFT) - 1)
 _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 
@@ -168,7 +170,7 @@ def next_block(data: Any, position: Any, end: Any, table: Any, ring: Any, state:
         kind = value >> np.uint32(KIND_SHIFT)
         if in_word != _ZERO:
             if (kind == LETTER and in_word == np.uint64(_SPACED)) or kind == COMBINING:
-                h = (h ^ np.uint64(value)) * _CHARACTER
+                h = (h ^ np.uint64(value & _POINT)) * _CHARACTER
                 h ^= h >> _S29
                 i += step
                 continue
@@ -190,7 +192,7 @@ def next_block(data: Any, position: Any, end: Any, table: Any, ring: Any, state:
                 found += 1
         if kind != SEPARATOR and kind != IGNORED:
             in_word = np.uint64(_ALONE) if kind == ALONE else np.uint64(_SPACED)
-            h = (_START ^ np.uint64(value)) * _CHARACTER
+            h = (_START ^ np.uint64(value & _POINT)) * _CHARACTER
             h ^= h >> _S29
         i += step
     if i > end and 0 < num_words < size and found < block.size:

@@ -70,9 +70,14 @@ VERDICT: Final = pa.schema(
 )
 """One row a document of a group of two or more; the keeper's own has null for `keeper_source` and `keeper_id`."""
 COPY: Final = pa.schema(
-    [pa.field("row", pa.int64()), pa.field("copy_part", pa.int64()), pa.field("copy_row", pa.int64())]
+    [
+        pa.field("row", pa.int64()),
+        pa.field("copy_part", pa.int64()),
+        pa.field("copy_row", pa.int64()),
+        pa.field("source", pa.string()),
+    ]
 )
-"""One row a document that is dropped: its own place, and its keeper's row. By the keeper's part."""
+"""One row a document that is dropped: its own place and source, and its keeper's row. By the keeper's part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +198,7 @@ def elect_keepers(
     part, row = rows.column("part").to_numpy(), rows.column("row").to_numpy()
     lost = np.flatnonzero(~is_keeper)
     copies = [pa.array(values) for values in (row[keeper[lost]], part[lost], row[lost])]
+    copies.append(rows.column("source").combine_chunks().take(pa.array(lost)).cast(pa.string()))
     with ShuffleWriter(out, "copies", COPY, num_buckets=num_parts) as shuffle:
         shuffle.write(pa.RecordBatch.from_arrays(copies, schema=COPY), part[keeper[lost]])
     return {

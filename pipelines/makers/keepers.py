@@ -25,7 +25,8 @@ NUM_BYTES = "num_bytes"
 def check_prefer(prefer: Prefer) -> None:
     """Refuse, with ConfigError, anything but pairs of a column and "max" or "min"."""
     for entry in prefer:
-        if len(entry) != 2 or not isinstance(entry[0], str) or entry[1] not in DIRECTIONS:
+        whole = isinstance(entry, tuple | list) and len(entry) == 2 and all(isinstance(word, str) for word in entry)
+        if not whole or entry[1] not in DIRECTIONS:
             raise ConfigError(f'prefer entry {entry!r}: expected (column, "max") or (column, "min")')
 
 
@@ -39,8 +40,11 @@ def check_prefer_columns(prefer: Prefer, schema: pa.Schema, *, where: str) -> No
                 f"{where}: prefer names the column {column!r}, which is not in {[*schema.names, NUM_BYTES]}"
             )
         kind = schema.field(column).type
-        if pa.types.is_nested(kind):
-            raise InputError(f"{where}: prefer names the column {column!r}, and values of type {kind} have no order")
+        plain = not pa.types.is_dictionary(kind) or pa.types.is_string(kind.value_type)
+        if pa.types.is_nested(kind) or pa.types.is_float16(kind) or not plain:
+            raise InputError(
+                f"{where}: prefer names the column {column!r}, and values of type {kind} have no order here"
+            )
 
 
 def columns_to_read(prefer: Prefer, schema: pa.Schema) -> list[str]:

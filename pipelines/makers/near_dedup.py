@@ -108,8 +108,11 @@ class NearDedup:
 
     def __post_init__(self) -> None:
         check_prefer(self.prefer)
-        if not 0.0 < self.min_jaccard <= 1.0:
-            raise ConfigError(f"min_jaccard = {self.min_jaccard}: a similarity above 0 and at most 1; 0.8 is usual")
+        if not isinstance(self.min_jaccard, float | int) or not 0.0 < self.min_jaccard <= 1.0:
+            raise ConfigError(f"min_jaccard = {self.min_jaccard!r}: a similarity above 0 and at most 1; 0.8 is usual")
+        for name in ("verify", "remove_exact"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: True or False")
         if self.num_earlier < 0:
             raise ConfigError(f"num_earlier = {self.num_earlier}: how many of the inputs are indexes, from 0 on")
         if self.dropped_text not in DROPPED_TEXT:
@@ -141,19 +144,20 @@ class NearDedup:
         signed, edges = self._find_edges(parts, released, exact, passes)
         uris = [commit.path("edges") for commit in edges]
         num_edges = sum(commit.counts["edges"] for commit in edges)
-        clusters = find_clusters(uris, (*parts, *released), passes, num_edges=num_edges)
-        unique = sum(commit.counts["unique"] for commit in signed)
+        clusters = find_clusters(uris, (*parts, *released), passes, num_edges=num_edges, num_new=num_documents)
+        compared = sum(commit.counts["unique"] for commit in signed) + sum(part.rows for part in released)
         stopped = check_clusters(
-            self.guard, clusters.counts, unique, parts=(*parts, *released), members=clusters.members,
+            self.guard, clusters.counts, compared, parts=(*parts, *released), members=clusters.members,
             shingle_size=self.config.shingle_size, passes=passes,
         )  # fmt: skip
         decided = self._elect(parts, released, clusters, signed, exact, smallest_sketch(earlier), passes)
         verdicts = _paths(decided, "verdicts")
         strata = {commit.shard: commit.counts["strata"] for commit in signed}
-        removed = sum_strata([commit.counts["removed"] for commit in decided])
+        followed = self._follow(parts, groups, verdicts, passes)
+        removed = sum_strata([commit.counts["removed"] for commit in (*decided, *followed)])
         stopped += check_removed(self.guard, strata, removed, parts=parts, verdicts=verdicts, passes=passes)
         work = partial(
-            keep_and_drop, verdicts=verdicts, exact=exact, followed=self._follow(parts, groups, verdicts, passes),
+            keep_and_drop, verdicts=verdicts, exact=exact, followed=_paths(followed, "followed"),
             num_parts=len(parts), dropped_text=self.dropped_text, reason=self.reason,
         )  # fmt: skip
         passes.final(work, parts)
@@ -224,12 +228,12 @@ class NearDedup:
 
     def _follow(
         self, parts: Sequence[NumberedPart], groups: Sequence[Committed], verdicts: tuple[str, ...], passes: Passes
-    ) -> tuple[str, ...]:
-        """Shuffle files of the pass `copies`, by part; none where exact duplicates were not looked for."""
+    ) -> tuple[Committed, ...]:
+        """Commits of the pass `copies`; none where exact duplicates were not looked for."""
         if not groups:
             return ()
         work = partial(follow_copies, copies=_paths(groups, "copies"), verdicts=verdicts, num_parts=len(parts))
-        return _paths(passes.run("copies", work, parts), "followed")
+        return passes.run("copies", work, parts)
 
 
 def dedup_near(

@@ -265,24 +265,31 @@ def _settings_of(name: str, settings: Sequence[str]) -> list[str]:
 
 
 def _set_fields(thing: Any, settings: Sequence[str]) -> Any:
-    for setting in settings:
-        target, _, text = setting.partition("=")
-        path = target.split(".")[1:]
-        thing = _set_path(thing, path, text, setting)
-    return thing
+    split = [(setting.partition("=")[0].split(".")[1:], setting.partition("=")[2], setting) for setting in settings]
+    return _set_paths(thing, split) if split else thing
 
 
-def _set_path(thing: Any, path: list[str], text: str, setting: str) -> Any:
+def _set_paths(thing: Any, settings: Sequence[tuple[list[str], str, str]]) -> Any:
+    """`thing` with all (path, text, setting) applied at once: fields that bound each other may pass through no wrong state."""
     names = [field.name for field in dataclasses.fields(thing)] if dataclasses.is_dataclass(thing) else []
-    if path[0] not in names:
-        raise ConfigError(
-            f"--set {setting!r}: {type(thing).__name__} has no field {path[0]!r}; it has {', '.join(names)}"
-        )
-    old = getattr(thing, path[0])
-    where = f"--set {setting!r}"
-    new = _set_path(old, path[1:], text, setting) if len(path) > 1 else _parse(thing, path[0], old, text, where)
+    new: dict[str, Any] = {}
+    deeper: dict[str, list[tuple[list[str], str, str]]] = {}
+    for path, text, setting in settings:
+        if path[0] not in names:
+            raise ConfigError(
+                f"--set {setting!r}: {type(thing).__name__} has no field {path[0]!r}; it has {', '.join(names)}"
+            )
+        if len(path) > 1:
+            deeper.setdefault(path[0], []).append((path[1:], text, setting))
+        else:
+            new[path[0]] = _parse(thing, path[0], getattr(thing, path[0]), text, f"--set {setting!r}")
+    for name, below in deeper.items():
+        new[name] = _set_paths(new.get(name, getattr(thing, name)), below)
+    where = " ".join(f"--set {setting!r}" for _, _, setting in settings)
     try:
-        return dataclasses.replace(thing, **{path[0]: new})
+        return dataclasses.replace(thing, **new)
+    except ConfigError as error:
+        raise ConfigError(str(error) if str(error).startswith("--set") else f"{where}: {error}") from error
     except EyasError:
         raise
     except Exception as error:  # whatever a user's own __post_init__ raises

@@ -25,6 +25,13 @@ def has_near_dedup(artifact: Artifact) -> bool:
     return any(has_near_dedup(parent) for parent in artifact.inputs if isinstance(parent, Artifact))
 
 
+def leaves_out_verification(artifact: Artifact) -> bool:
+    """Whether a near dedup anywhere in the graph of `artifact` drops documents unverified."""
+    if isinstance(artifact.maker, NearDedup) and not artifact.maker.verify:
+        return True
+    return any(leaves_out_verification(parent) for parent in artifact.inputs if isinstance(parent, Artifact))
+
+
 def check_near_dedup(artifact: Artifact, flags: tuple[str, ...]) -> None:
     """Refuse, with ConfigError, flags that would do nothing: there is no near dedup in the graph."""
     if flags and not has_near_dedup(artifact):

@@ -32,7 +32,7 @@ from pipelines.makers.substring_dedup import dedup_substrings
 from pipelines.pipeline import Pipeline
 from tests.dedup import VOCABULARY, write_text
 
-CONFIG = MinHashConfig(num_perm=64, num_bands=16, rows_per_band=4)
+CONFIG = MinHashConfig(num_perm=64, num_bands=32, rows_per_band=2)
 SIZES = partial(
     Sizes,
     keys_per_bucket=1 << 12,

@@ -120,7 +120,7 @@ def logs(root: Path) -> dict[str, list]:
     ("guard", "match", "last"),
     [
         (partial(Guard, min_cluster_members=30), "max_cluster_share", "members"),
-        (partial(Guard, max_removed_share=0.1, min_stratum_documents=20), "max_removed_share", "verdicts"),
+        (partial(Guard, max_removed_share=0.1, min_stratum_documents=20), "max_removed_share", "copies"),
     ],
 )
 @pytest.mark.usefixtures("small")

@@ -17,6 +17,7 @@ from pipelines.cli.sample import choose
 from pipelines.cli.whatif import what_if
 from pipelines.extraction import ExtractHtml
 from pipelines.kernels.minhash import MinHashConfig
+from pipelines.makers.near.guard import Guard
 from pipelines.makers.near_dedup import dedup_near
 from pipelines.makers.process import process
 from pipelines.pipeline import Pipeline
@@ -142,7 +143,7 @@ def test_a_setting_means_what_it_means_to_build(corpus):
 def near(artifact):
     """Near duplicates by single words, half of them shared."""
     config = MinHashConfig(num_perm=64, num_bands=32, rows_per_band=2, shingle_size=1)
-    return dedup_near(artifact, config=config, min_jaccard=0.5, name="birds-near")
+    return dedup_near(artifact, config=config, min_jaccard=0.5, guard=Guard(enabled=False), name="birds-near")
 
 
 @pytest.mark.parametrize(

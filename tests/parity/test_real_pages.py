@@ -22,7 +22,7 @@ PAGES = ("web/pages-dev-002.warc.gz", "web/wcxb-dev.warc.gz")
 def clean(tmp_path_factory):
     root = str(tmp_path_factory.mktemp("pages"))
     inputs = tuple(str(shared_path(page)) for page in PAGES)
-    artifact = describe(Request(recipe="web", inputs=inputs)).inputs[0].inputs[0]
+    artifact = describe(Request(recipe="web", inputs=inputs)).inputs[0]
     (built,) = build_all((artifact,), BuildOptions(root=root, executor=Local(workers=2)))
     return artifact, built, root
 
@@ -61,5 +61,5 @@ def test_explain_agrees_with_what_was_recorded(clean):
 
 
 def test_the_recipe_can_be_constructed_anywhere():
-    stages = describe(Request(recipe="web", inputs=("nowhere",))).inputs[0].inputs[0].maker.pipeline
+    stages = describe(Request(recipe="web", inputs=("nowhere",))).inputs[0].maker.pipeline
     assert isinstance(stages, Pipeline)

@@ -126,7 +126,7 @@ class Setup:
             verdicts=self.verdicts(drops, sketched),
             exact=self.exact(dict(exact)) if exact else (),
             strata=sum_strata([count_strata(strata_of(batch))]),
-            removed=sum_strata([count_strata(strata_of(batch), lost)]),
+            removed=sum_strata([count_strata(strata_of(batch), lost.to_numpy(zero_copy_only=False).astype(np.int64))]),
             clusters={"sizes": {"2": 3}},
             verified=True,
             sketch_size=256 if sketched else None,

@@ -382,3 +382,38 @@ def test_copies_follow_their_keeper(tmp_path):
     signals = {r["id"]: r for r in result.rows("signals")}
     assert {name: s["duplicate_count"] for name, s in signals.items()} == dict.fromkeys("abcde", 5) | {"x": 2, "y": 2}
     assert result.passes.notes["near_dedup"]["exact_duplicates"] == 4
+
+
+def test_no_document_at_all_is_certified_too(tmp_path):
+    result = run_maker(NearDedup(), tmp_path, write_input(tmp_path, [[], []]))
+    assert (result.kept(), result.rows("dropped")) == (set(), [])
+    certificate = json.loads(result.passes.get("certificate.json"))
+    assert certificate["recall"]["num_queries"] == certificate["precision"]["num_compared"] == 0
+    assert [entry["estimate"] for entry in certificate["recall"]["at"]] == [None, None]
+
+
+def test_a_source_that_vanishes_behind_its_copies_stops_the_build(tmp_path):
+    """600 texts of one source, twice each, all like a document of another: the copies follow, and count."""
+    rng = random.Random(8)
+    rows = []
+    for i in range(600):
+        words = [rng.randrange(10**6) for _ in range(60)]
+        rows.append(row(f"a-{i:03d}", numbered(words), source="a-big"))
+        like = numbered([*words[:-1], 10**7])
+        rows += [row(f"b-{i:03d}-{copy}", like + " " * copy, source="b-lost") for copy in range(2)]
+    built = write_input(tmp_path, [rows[:900], rows[900:]])
+    with pytest.raises(GuardStopped, match=r"b-lost.* 1,200"):
+        run_maker(NearDedup(config=SURE), tmp_path / "stopped", built)
+    result = run_maker(NearDedup(config=SURE, guard=Guard(enabled=False)), tmp_path / "loosened", built)
+    assert {source for source, _ in result.kept()} == {"a-big"}
+    (finding, *_) = result.passes.notes["near_dedup"]["guard"]
+    assert finding["removed"] == 1200
+
+
+def test_a_mark_that_folds_to_a_letter_is_that_letter(tmp_path):
+    """U+0345 folds to iota: both spellings have the same shingles."""
+    words = [f"λόγος{i}" for i in range(40)]
+    texts = [" ".join([*words[:20], "τω" + end, *words[20:]]) for end in ("\u0345", "\u03b9")]
+    built = write_input(tmp_path, [[row("a", texts[0]), row("b", texts[1])]])
+    (dropped,) = run_maker(NearDedup(config=SURE), tmp_path, built).rows("dropped")
+    assert dropped["similarity"] == true_jaccard(*texts) == 1.0

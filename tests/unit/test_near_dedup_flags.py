@@ -12,7 +12,7 @@ from pipelines.artifact import Artifact, build
 from pipelines.cli import main
 from pipelines.errors import ConfigError
 from pipelines.fingerprint import fingerprint, identity
-from pipelines.recipes import Request, describe, describe_again
+from pipelines.recipes import Request, apply_settings, describe, describe_again
 from pipelines.recipes.near_dedup_flags import UNVERIFIED, check_near_dedup, has_near_dedup, with_guard
 from tests.integration.line_corpus import write_corpus
 
@@ -85,7 +85,10 @@ def test_no_verify_is_loud_recorded_and_another_artifact(recipe, tmp_path, root,
     assert main(words) == 0
     assert "WARNING" not in capsys.readouterr().err
     assert main([*words, "--no-verify"]) == 0
-    assert "WARNING: --no-verify drops all but one document of every cluster" in capsys.readouterr().err
+    assert (
+        "WARNING: near dedup without verification drops all but one document of every cluster"
+        in capsys.readouterr().err
+    )
     manifests = [json.loads(path.read_text()) for path in Path(root).glob("families-unique/*/manifest.json")]
     assert len(manifests) == 2
     (unverified,) = [m for m in manifests if not m["notes"]["near_dedup"]["verified"]]
@@ -134,3 +137,15 @@ def test_the_guard_stops_before_verification_where_a_cluster_is_too_large(recipe
     manifest = json.loads((unfinished / "manifest.json").read_text())
     assert manifest["counts"]["kept"] == 2
     assert [f["members"] for f in manifest["notes"]["near_dedup"]["guard"]] == [120, 120]
+
+
+def test_settings_that_belong_together_may_come_in_any_order(described):
+    """20 bands of 5 rows pass through 20 of 8 if set one by one, which 112 permutations do not hold."""
+    for order in (1, -1):
+        settings = ("near_dedup.config.num_bands=20", "near_dedup.config.rows_per_band=5")[::order]
+        for maker in near_dedups(apply_settings(described, settings)):
+            assert (maker.config.num_bands, maker.config.rows_per_band) == (20, 5)
+    with pytest.raises(
+        ConfigError, match=r"--set 'near_dedup.config.num_bands=20': num_bands \* rows_per_band = 20 \* 8"
+    ):
+        apply_settings(described, ("near_dedup.config.num_bands=20",))

@@ -34,7 +34,7 @@ from pipelines.makers.near.index import (
     sketch_error,
     smallest_sketch,
 )
-from pipelines.makers.near_dedup import dedup_near
+from pipelines.makers.near_dedup import NearDedup, dedup_near
 from pipelines.makers.near_index import NearIndex, index_near
 from pipelines.makers.outcome import NumberedPart, number_parts
 from pipelines.makers.process import process
@@ -613,3 +613,24 @@ def test_another_config_or_no_index_is_refused_before_any_work(tmp_path):
         build(dedup_near(new, earlier=(existing(index),)), root=str(root))
     with pytest.raises(ConfigError, match="was made by NearDedup and is no index"):
         build(dedup_near(new, earlier=(unique,), config=SURE), root=str(root))
+
+
+def test_clusters_of_released_documents_alone_stop_nothing(tmp_path):
+    """300 released documents share most of their text; none of the new ones is like them."""
+    common = " ".join(f"common{i}" for i in range(60))
+    old = [row(f"o{i:03d}", f"{common} own{i} " + " ".join(f"x{i}y{k}" for k in range(15))) for i in range(300)]
+    new = [row(f"n{i:03d}", " ".join(f"new{i}w{k}" for k in range(60))) for i in range(200)]
+    released = run_maker(NearIndex(config=SURE), tmp_path / "index", write_input(tmp_path, [old], name="old"))
+    built = Built(
+        name="old-index", fingerprint="f" * 64, uri=str(released.directory),
+        manifest={
+            "payload": {"maker": identity(NearIndex(config=SURE))},
+            "files": [{"path": f"index/{commit.shard}.parquet", "rows": commit.counts["indexed"], "shard": commit.shard}
+                      for commit in released.passes.committed],
+        },
+    )  # fmt: skip
+    maker = NearDedup(config=SURE, num_earlier=1)
+    result = run_maker(maker, tmp_path / "new", write_input(tmp_path, [new], name="new"), built)
+    notes = result.passes.notes["near_dedup"]
+    assert (notes["clusters"], notes["largest_cluster"], notes["guard"]) == (0, 0, [])
+    assert len(result.kept()) == 200

@@ -134,7 +134,7 @@ def certify(
     compared = _compare_pairs(drawn, texts, passes, num_pairs, config.shingle_size, limits)
     cells = storage.read_table(drawn.path("queries")).column("cell").to_pylist()
     recall = describe_recall(
-        read_totals(totals.path("totals"), num_queries), cells, skipped, queries, thresholds, config
+        read_totals(totals.path("totals"), num_queries, len(thresholds)), cells, skipped, queries, thresholds, config
     )
     sample = [pair for pair in compared if pair["frame"] == DROPPED]
     return {

@@ -244,7 +244,7 @@ def sum_probes(
     return {"queries": num_queries}
 
 
-def read_totals(uri: str, num_queries: int) -> I64:
+def read_totals(uri: str, num_queries: int, num_thresholds: int) -> I64:
     """What `sum_probes` wrote: int64 [num_queries, NUM_COUNTS, bins and thresholds]."""
     lists = storage.read_table(uri).column("counts").combine_chunks().flatten().to_numpy()
-    return cast(I64, lists.reshape(num_queries, NUM_COUNTS, lists.size // max(1, num_queries * NUM_COUNTS)))
+    return cast(I64, lists.reshape(num_queries, NUM_COUNTS, len(BINS) + num_thresholds))

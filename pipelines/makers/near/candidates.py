@@ -53,7 +53,7 @@ def sign_part(
 ) -> dict[str, Any]:
     """First pass: `keys/`, the band keys of one part, each with its document. Counts documents, shingles and strata.
 
-    `exact` holds verdicts of exact dedup by part, if it ran: what it drops has no key and is in no stratum.
+    `exact` holds verdicts of exact dedup by part, if it ran: what it drops has no key, but counts in its strata.
     """
     ordinal, num_shingles, num_wordless, strata = part.first, 0, 0, []
     unique = unique_rows(exact, part, num_parts)
@@ -63,8 +63,8 @@ def sign_part(
             rows = np.arange(ordinal, ordinal + batch.num_rows)
             chosen = unique[rows - part.first]
             ordinal += batch.num_rows
-            batch, rows = batch.filter(pa.array(chosen)), rows[chosen]
             strata.append(count_strata(strata_of(batch)))
+            batch, rows = batch.filter(pa.array(chosen)), rows[chosen]
             signatures, shingles = signatures_of_texts(batch.column("text"), config)
             comparable = shingles > 0
             keys = band_keys(signatures[comparable], config).ravel()

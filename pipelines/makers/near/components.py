@@ -96,16 +96,18 @@ def find_clusters(
     *,
     num_edges: int | None = None,
     edges_per_task: int = EDGES_PER_TASK,
+    num_new: int | None = None,
 ) -> Clusters:
     """Clusters of documents that the Parquet files `edges` (document, centre: ordinals) connect.
 
     `parts` are all parts in order, their ordinals contiguous. `num_edges` is the number of rows of `edges`, read from
-    their footers here on the driver where None. Raises ConservationError for an edge to a document that no part has,
+    their footers here on the driver where None. Of ordinals from `num_new` on are documents of earlier releases: clusters
+    of these alone are in no count. Raises ConservationError for an edge to a document that no part has,
     and after MAX_ROUNDS rounds without an end.
     """
     firsts = _firsts(parts)
     total = sum(_num_rows(uri) for uri in edges) if num_edges is None else num_edges
-    finish = partial(_finish, firsts=firsts, passes=passes)
+    finish = partial(_finish, firsts=firsts, num_new=firsts[-1] if num_new is None else num_new, passes=passes)
     if total <= edges_per_task:
         return finish(partial(join_at_once, uris=tuple(edges), num_buckets=0), 1, 0)
 
@@ -164,9 +166,9 @@ def _step(
 
 
 def _finish(
-    work: Callable[..., Any], num_shards: int, rounds: int, *, firsts: tuple[int, ...], passes: Passes
+    work: Callable[..., Any], num_shards: int, rounds: int, *, firsts: tuple[int, ...], num_new: int, passes: Passes
 ) -> Clusters:
-    work = partial(work, firsts=firsts)
+    work = partial(work, firsts=firsts, num_new=num_new)
     commits = passes.run("members", work, number_buckets(num_shards), needs=Needs(memory_bytes=TASK_BYTES))
     found = [commit.counts for commit in commits]
     sizes: Counter[int] = Counter()

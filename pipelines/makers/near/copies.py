@@ -6,10 +6,12 @@ the documents of a part, shuffled to it by exact dedup, meet that part's verdict
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.makers.outcome import NumberedPart, verdicts_of
 from pipelines.makers.shuffle import ShuffleWriter, bucket_batches
@@ -34,11 +36,12 @@ def follow_copies(
 ) -> dict[str, Any]:
     """`followed/`: of each copy of a document of `part` that is in a cluster what near dedup says of that document.
 
-    `copies` are shuffle files of `exact_dedup.COPY` by the keeper's part. Holds the verdicts of one part.
+    `copies` are shuffle files of `exact_dedup.COPY` by the keeper's part. Counts those that are dropped, by source.
+    Holds the verdicts of one part.
     """
     near = verdicts_of(verdicts, part, num_parts)
     rows = near.column("row").to_numpy()
-    num_followed = 0
+    sources: Counter[str] = Counter()
     with ShuffleWriter(out, "followed", FOLLOWED, num_buckets=num_parts) as shuffle:
         for batch in bucket_batches(copies, part.number, num_buckets=num_parts):
             of = batch.column("row").to_numpy()
@@ -50,5 +53,7 @@ def follow_copies(
             columns = [pa.array(batch.column("copy_row").to_numpy()[found]), *columns]
             places = batch.column("copy_part").to_numpy()[found]
             shuffle.write(pa.RecordBatch.from_arrays(columns, schema=FOLLOWED), places)
-            num_followed += int(found.size)
-    return {"followed": num_followed}
+            lost = verdict.column("keeper_id").is_valid().combine_chunks()
+            of_source = batch.column("source").take(pa.array(found)).filter(lost)
+            sources.update({item["values"]: item["counts"] for item in pc.value_counts(of_source).to_pylist()})
+    return {"followed": sources.total(), "removed": {"source": dict(sorted(sources.items()))}}

@@ -151,8 +151,8 @@ def elect_keepers(
     """`verdicts/`: of every new member in a group of clusters that it is kept, or its keeper and similarity, by part.
 
     `num_parts` is the number of new parts. Counts: `clusters`, and of new documents `kept`, `dropped`,
-    `dropped_by_sketch`, `removed` by stratum; `rounds`, the most keepers that one cluster elected; `sizes`, clusters by
-    size, in powers of two.
+    `dropped_by_sketch`, `removed` by stratum, with their exact duplicates but for sources; `rounds`, the most keepers
+    that one cluster elected; `sizes`, clusters by size, in powers of two.
     """
     members, group = load_group(uris, bucket.number, num_groups=num_groups, max_shingles=max_block_shingles)
     is_new = ~members.column("released").to_numpy().astype(np.bool_)
@@ -180,7 +180,10 @@ def elect_keepers(
     kept = keeper < 0
     _write_verdicts(members, starts, keeper, similarity, sizes, by_sketch, is_new, out, num_parts)
     elected = np.add.reduceat((kept & is_new).astype(np.int64), starts[:-1]) if order.size else np.zeros(1, np.int64)
-    removed = {name: members.column(name).combine_chunks() for name in STRATA}
+    strata = {name: members.column(name).combine_chunks() for name in STRATA}
+    # copies have the text of the member, so its length and as good as always its language; of sources `copies` knows
+    lost, copies = (~kept).astype(np.int64), members.column("copies").to_numpy()
+    removed = count_strata(strata, lost * copies) | count_strata({"source": strata["source"]}, lost)
     widths, clusters = np.unique(np.frexp(np.diff(starts))[1] - 1, return_counts=True)
     return {
         "clusters": int(starts.size - 1),
@@ -188,7 +191,7 @@ def elect_keepers(
         "dropped": int((~kept).sum()),
         "dropped_by_sketch": int(by_sketch.sum()),
         "rounds": int(elected.max()),
-        "removed": count_strata(removed, pa.array(~kept)),
+        "removed": removed,
         "sizes": {str(1 << int(width)): int(number) for width, number in zip(widths, clusters, strict=True)},
     }
 

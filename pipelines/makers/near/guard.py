@@ -50,7 +50,7 @@ class Guard:
     def __post_init__(self) -> None:
         for name in ("max_removed_share", "max_cluster_share"):
             value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
+            if not isinstance(value, float | int) or not 0.0 <= value <= 1.0:
                 raise ConfigError(f"{name} = {value}: a share from 0 to 1; {getattr(Guard, name)} is the default")
         for name, least in (("min_stratum_documents", 1), ("max_cluster_members", 2), ("min_cluster_members", 2)):
             value = getattr(self, name)

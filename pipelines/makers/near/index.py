@@ -176,6 +176,7 @@ def number_index(
     not `config`, naming both: their signatures do not compare. Sketches may differ in size, see `smallest_sketch`.
     """
     parts: list[NumberedPart] = []
+    indexes = sorted(indexes, key=lambda built: built.fingerprint)
     for position, built in enumerate(indexes):
         _check_index(built, config)
         if any(other.fingerprint == built.fingerprint for other in indexes[:position]):

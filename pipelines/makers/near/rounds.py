@@ -247,18 +247,18 @@ def label_settled(
 
 
 def join_stars(
-    bucket: Bucket, out: ShardOutput, *, uris: tuple[str, ...], num_buckets: int, firsts: tuple[int, ...]
+    bucket: Bucket, out: ShardOutput, *, uris: tuple[str, ...], num_buckets: int, firsts: tuple[int, ...], num_new: int
 ) -> dict[str, Any]:
     """`members` after rounds: clusters whose label is in the bucket."""
-    return _write_members(partial(_bucket_edges, uris, bucket, num_buckets), out, firsts)
+    return _write_members(partial(_bucket_edges, uris, bucket, num_buckets), out, firsts, num_new)
 
 
 def join_at_once(
-    bucket: Bucket, out: ShardOutput, *, uris: tuple[str, ...], num_buckets: int, firsts: tuple[int, ...]
+    bucket: Bucket, out: ShardOutput, *, uris: tuple[str, ...], num_buckets: int, firsts: tuple[int, ...], num_new: int
 ) -> dict[str, Any]:
     """`members` in one task: all edges that are left, of shuffle files (`num_buckets`) or of Parquet files (0)."""
     documents, centres = _contract_all(_all_edges(uris, num_buckets) if num_buckets else _parquet_edges(uris))
-    return _write_members(partial(_slices, documents, centres), out, firsts)
+    return _write_members(partial(_slices, documents, centres), out, firsts, num_new)
 
 
 def _contract_all(edges: Edges) -> tuple[I64, I64]:
@@ -268,8 +268,10 @@ def _contract_all(edges: Edges) -> tuple[I64, I64]:
     return contract(*columns)
 
 
-def _write_members(stars: Callable[[], Edges], out: ShardOutput, firsts: tuple[int, ...]) -> dict[str, Any]:
-    """`members/` of stars (document, centre), read twice: to count, to write."""
+def _write_members(
+    stars: Callable[[], Edges], out: ShardOutput, firsts: tuple[int, ...], num_new: int
+) -> dict[str, Any]:
+    """`members/` of stars (document, centre), read twice: to count, to write. Counts clusters with a label below `num_new`."""
     groups = Groups(counting=True)
     for documents, centres in stars():
         groups.add(centres.view(np.uint64), documents)
@@ -287,6 +289,8 @@ def _write_members(stars: Callable[[], Edges], out: ShardOutput, firsts: tuple[i
             parts = np.searchsorted(starts, documents, side="right") - 1
             columns = [documents - starts[parts], centres, groups.number_of(centres.view(np.uint64)) + 1]
             shuffle.write(pa.RecordBatch.from_arrays([pa.array(c) for c in columns], schema=MEMBERS), parts)
+    counted = clusters < num_new
+    clusters, sizes = clusters[counted], sizes[counted]
     powers, numbers = np.unique(np.left_shift(np.int64(1), np.frexp(sizes)[1].astype(np.int64) - 1), return_counts=True)
     top = np.lexsort((clusters, -sizes))[:NUM_TOP]
     return {

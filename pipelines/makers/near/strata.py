@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -47,12 +48,19 @@ def strata_of(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     return found
 
 
-def count_strata(strata: Mapping[str, pa.Array], where: pa.Array | None = None) -> Counts:
-    """How many rows each bucket has, of those where the mask `where` holds."""
+def count_strata(strata: Mapping[str, pa.Array], weights: npt.NDArray[np.int64] | None = None) -> Counts:
+    """How many rows each bucket of `strata` has, or the sum of their `weights`; buckets without any are left out.
+
+    >>> count_strata({"source": pa.array(["a", "b", "a"])}, np.array([2, 0, 5]))
+    {'source': {'a': 7}}
+    """
     counts: Counts = {}
-    for name in STRATA:
-        values = strata[name] if where is None else strata[name].filter(where)
-        counts[name] = {item["values"]: item["counts"] for item in pc.value_counts(values).to_pylist()}
+    for name, values in strata.items():
+        rows = np.ones(len(values), np.int64) if weights is None else weights
+        table = (
+            pa.table({"value": values, "rows": rows}).group_by("value", use_threads=False).aggregate([("rows", "sum")])
+        )
+        counts[name] = {row["value"]: row["rows_sum"] for row in table.to_pylist() if row["rows_sum"]}
     return counts
 
 
