@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pipelines.errors import EyasError
 from pipelines.executors import worker_environment
 
-COMMANDS = ("demo", "build", "inspect", "sample", "explain", "whatif", "verify", "status", "smoke")
+COMMANDS = ("demo", "build", "inspect", "sample", "explain", "whatif", "verify", "status", "smoke", "tokenizer")
 """Modules of this package; each has `add(subparsers)` and sets `run`. `status` adds `list` too."""
 
 
