@@ -4,6 +4,8 @@
 #   make test     every test
 #   make check    format, lint, types, import contracts: what CI checks beside the tests
 #   make bench    side by side against other libraries; ONLY=name runs one
+#   make gpu      on a machine with an NVIDIA GPU: are the kernels right, and how fast (docs/gpu.md)
+#   make gpu-compare GPU_WHEELS=<folder>     the same kernels beside other libraries'
 #
 # torch is pinned in constraints.txt. Where plain torch would bring CUDA to a machine without a GPU, name an index that
 # has a CPU build: make demo TORCH_INDEX=<url>
@@ -12,13 +14,16 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 TORCH_INDEX ?=
 ROOT ?= demo
+# the GPU machine's own Python, which has torch, triton and transformers: nothing is installed there
+GPU_PYTHON ?= python3
+GPU_WHEELS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 export EYAS_CACHE_DIR ?= $(CURDIR)/.cache
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check bench setup clean
+.PHONY: demo test check bench gpu gpu-compare setup clean
 
 demo: .venv/installed
 	$(BIN)/python -m pipelines demo --root $(ROOT)
@@ -34,6 +39,12 @@ check: .venv/installed-dev
 
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks $(ONLY)
+
+gpu:
+	PYTHONPATH=. $(GPU_PYTHON) -m benchmarks.gpu.run
+
+gpu-compare:
+	PYTHONPATH=. $(GPU_PYTHON) -m benchmarks.gpu.run --compare --wheels "$(GPU_WHEELS)"
 
 .venv/installed-bench: .venv/installed-dev benchmarks/requirements.txt
 	$(PIP) --requirement benchmarks/requirements.txt
